@@ -7,6 +7,7 @@ test fails when they drift.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -26,6 +27,8 @@ MAX_MESSAGE_BYTES = 1 << 20
 """Bytes of one job as UTF-8 JSON (1 MiB)."""
 MAX_ID_LENGTH = 512
 """Characters of an item's id."""
+MAX_METADATA_DEPTH = 32
+"""Objects and lists inside each other in an item's metadata."""
 MAX_VERSION = 2**63 - 1
 """Versions are Postgres bigints."""
 
@@ -41,6 +44,10 @@ REGISTRY_KEY = "embedq:registry"
 """Redis hash: collection name → ``Registered`` as JSON, and the field ``""`` that marks it as published."""
 WAKE_KEY = "embedq:wake"
 """Redis list that idle workers wait on; a producer may push a token to be served at once."""
+MAX_WAKE_TOKENS = 64
+"""Who pushes to ``WAKE_KEY`` trims it to this length, so that tokens do not pile up while no worker waits."""
+UNACKED_KEY = "embedq:unacked"
+"""Redis hash of the messages in hand: fetched by a worker and not yet acknowledged."""
 
 
 class Item(msgspec.Struct, omit_defaults=True, frozen=True):
@@ -108,7 +115,7 @@ def check_item(item: Item, versions: Versions = "clock") -> None:
     Raises ``InvalidItem`` with the rule's name. Producers call it before sending and workers after receiving,
     so that a client in another language meets the same rules.
     """
-    _check_characters(item.id, "id", item.id)
+    check_text(item.id, "id", item.id)
     if versions == "given" and item.version is None:
         raise InvalidItem(item.id, "version_missing", "this collection takes the caller's versions; give one")
     if item.deleted:
@@ -119,34 +126,57 @@ def check_item(item: Item, versions: Versions = "clock") -> None:
         raise InvalidItem(item.id, "text_missing", "it has no text; to delete it, set deleted")
     if not item.text or item.text.isspace():
         raise InvalidItem(item.id, "text_empty", "its text is empty; there is nothing to embed")
-    _check_characters(item.text, "text", item.id)
+    check_text(item.text, "text", item.id)
     if item.metadata:
         _check_metadata(item.metadata, item.id)
 
 
-def _check_characters(text: str, what: str, item_id: str) -> None:
-    """Postgres text holds any Unicode but NUL; UTF-8 holds no lone surrogates."""
+def check_text(text: str, what: str, item_id: str) -> None:
+    """Refuse what Postgres text cannot hold: NUL, and lone surrogates, which UTF-8 has no bytes for.
+
+    Raises ``InvalidItem`` with the rule ``<what>_nul`` or ``<what>_not_unicode``.
+    """
     if "\x00" in text:
-        raise InvalidItem(_printable(item_id), f"{what}_nul", f"its {what} holds a NUL character; Postgres cannot store it")
+        raise InvalidItem(
+            _printable(item_id), f"{what}_nul", f"its {what} holds a NUL character; Postgres cannot store it"
+        )
     if not text.isascii():
         try:
             text.encode()
         except UnicodeEncodeError as error:
             raise InvalidItem(
-                _printable(item_id), f"{what}_not_unicode", f"its {what} holds a lone surrogate at character {error.start}"
+                _printable(item_id),
+                f"{what}_not_unicode",
+                f"its {what} holds a lone surrogate at character {error.start}",
             ) from None
 
 
-def _check_metadata(value: object, item_id: str) -> None:
+def _check_metadata(value: object, item_id: str, depth: int = MAX_METADATA_DEPTH) -> None:
+    """Hold metadata against JSON, which Python's reader takes wider than Postgres, and against its depth."""
     if isinstance(value, str):
-        _check_characters(value, "metadata", item_id)
-    elif isinstance(value, dict):
-        for key, inner in value.items():
-            _check_metadata(key, item_id)
-            _check_metadata(inner, item_id)
-    elif isinstance(value, list):
+        check_text(value, "metadata", item_id)
+    elif isinstance(value, dict | list):
+        if depth < 0:
+            explanation = f"its metadata is nested more than {MAX_METADATA_DEPTH} levels"
+            raise InvalidItem(item_id, "metadata_too_deep", explanation)
+        if isinstance(value, dict):
+            _check_keys(value, item_id)
+            value = list(value.values())
         for inner in value:
-            _check_metadata(inner, item_id)
+            _check_metadata(inner, item_id, depth - 1)
+    elif isinstance(value, float) and not math.isfinite(value):
+        explanation = "its metadata holds NaN or an infinity, which JSON has no word for"
+        raise InvalidItem(item_id, "metadata_not_json", explanation)
+    elif not (value is None or isinstance(value, int | float)):
+        explanation = f"its metadata holds a {type(value).__name__}, which is not JSON"
+        raise InvalidItem(item_id, "metadata_not_json", explanation)
+
+
+def _check_keys(value: dict[Any, Any], item_id: str) -> None:
+    for key in value:
+        if not isinstance(key, str):
+            raise InvalidItem(item_id, "metadata_not_json", "its metadata has a key that is not a string")
+        check_text(key, "metadata", item_id)
 
 
 def _printable(item_id: str) -> str:

@@ -1,3 +1,4 @@
+# ruff: noqa: N818 # the names say what happened, as a caller reads them: `except QueueFull`
 """Every exception that embedq raises to its callers.
 
     EmbedqError
@@ -18,6 +19,7 @@ The worker's own errors derive from ``EmbedqError`` too (``embedq_worker.errors`
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 
 class EmbedqError(Exception):
@@ -31,9 +33,12 @@ class ConfigurationError(EmbedqError):
 class InvalidItem(EmbedqError, ValueError):
     """An item breaks a rule of the contract.
 
-    ``item_id`` is the item's id where it has one, ``rule`` a stable short name of the rule
-    (``text_empty``, ``text_nul``, …). The item's text is never part of the message.
+    ``item_id`` is the item's id where it has one, ``rule`` a stable short name of the rule (``text_empty``,
+    ``text_nul``, …). The item's text is never part of the message. ``enqueued`` is the number of items that
+    the failed call had enqueued: of ``enqueue_many`` all items before this one.
     """
+
+    enqueued = 0
 
     def __init__(self, item_id: str | None, rule: str, explanation: str) -> None:
         self.item_id = item_id
@@ -42,8 +47,8 @@ class InvalidItem(EmbedqError, ValueError):
         named = "an item without a usable id" if item_id is None else f"item {item_id!r}"
         super().__init__(f"{named}: {explanation} ({rule})")
 
-    def __reduce__(self) -> tuple[type[InvalidItem], tuple[str | None, str, str]]:
-        return type(self), (self.item_id, self.rule, self.explanation)
+    def __reduce__(self) -> tuple[type[InvalidItem], tuple[str | None, str, str], dict[str, Any]]:
+        return type(self), (self.item_id, self.rule, self.explanation), self.__dict__
 
 
 class RegistryError(EmbedqError):
@@ -78,11 +83,24 @@ class UnknownCollection(RegistryError):
 
 
 class BrokerUnavailable(EmbedqError):
-    """Redis did not take the message; nothing is known to have been enqueued by the failed call."""
+    """Redis cannot be reached, or refused a command; the message says which.
+
+    ``enqueued`` is the number of items that the failed call is known to have enqueued, the first ones of
+    its iterable. Those after them may have been enqueued too where the connection was lost before the
+    answer: to enqueue them again is harmless with the same versions, and costs at most a call where the
+    clock gives them.
+    """
+
+    enqueued = 0
 
 
 class QueueFull(EmbedqError):
-    """The queue already holds ``length`` messages, at or above the producer's ``limit``."""
+    """The queue already holds ``length`` messages, at or above the producer's ``limit``.
+
+    ``enqueued`` is the number of items that the failed call had enqueued, the first ones of its iterable.
+    """
+
+    enqueued = 0
 
     def __init__(self, queue: str, length: int, limit: int) -> None:
         self.queue = queue
@@ -93,8 +111,8 @@ class QueueFull(EmbedqError):
             "wait for the workers, or raise max_queue_length"
         )
 
-    def __reduce__(self) -> tuple[type[QueueFull], tuple[str, int, int]]:
-        return type(self), (self.queue, self.length, self.limit)
+    def __reduce__(self) -> tuple[type[QueueFull], tuple[str, int, int], dict[str, Any]]:
+        return type(self), (self.queue, self.length, self.limit), self.__dict__
 
 
 class QueryError(EmbedqError):

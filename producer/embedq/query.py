@@ -1,0 +1,58 @@
+"""A text embedded at once: the question goes out as a message, the vector comes back on a list of its own."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import msgspec
+
+from embedq.broker import Broker
+from embedq.clock import BrokerClock
+from embedq.contract import MAX_MESSAGE_BYTES, Item, Query, QueryReply, check_item, reply_key
+from embedq.errors import InvalidItem, QueryFailed, QueryTimeout
+from embedq.messages import query_message
+
+_NAMED = "(query)"
+"""Stands for the id that a query does not have, in the errors about its text."""
+
+
+def ask(broker: Broker, clock: BrokerClock, collection: str, text: str, timeout: float) -> list[float]:
+    """The vector of ``text``, within ``timeout`` seconds.
+
+    Raises ``InvalidItem``, ``QueryFailed``, ``QueryTimeout`` and ``BrokerUnavailable``.
+    """
+    _check(text)
+    now = clock.now()
+    # The limit is the asker's: a worker that fetches the message later lets it go.
+    expires = datetime.fromtimestamp(now / 1e6 + timeout, UTC).isoformat()
+    message = query_message(Query(1, collection, text), now / 1e6, expires)
+    broker.publish([message], wake=True)
+    answer = broker.pop(reply_key(message.task_id), timeout)
+    if answer is None:
+        raise QueryTimeout(
+            f"no worker answered a query of collection {collection!r} within {timeout:g} s: "
+            "see `embedq status` whether one runs and serves it, or give a longer timeout"
+        )
+    return _vector(answer)
+
+
+def _check(text: object) -> None:
+    if type(text) is not str:
+        raise InvalidItem(_NAMED, "text_type", f"its text is a {type(text).__name__}, not a string")
+    check_item(Item(_NAMED, text))
+    if len(text.encode()) > MAX_MESSAGE_BYTES:
+        raise InvalidItem(_NAMED, "item_too_large", f"its text has more than {MAX_MESSAGE_BYTES} bytes")
+
+
+def _vector(answer: bytes) -> list[float]:
+    try:
+        reply = msgspec.json.decode(answer, type=QueryReply)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise QueryFailed(
+            "reply_unreadable", "the worker's reply is not one; do its and this version agree?"
+        ) from None
+    if reply.error is not None:
+        raise QueryFailed(reply.error, reply.explanation or "the worker gave no explanation")
+    if not reply.vector:
+        raise QueryFailed("reply_unreadable", "the worker's reply has neither a vector nor an error")
+    return reply.vector

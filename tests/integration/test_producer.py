@@ -1,0 +1,597 @@
+"""The producer against a real broker."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import select
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+import pytest
+import redis
+from celery import Celery
+
+from embedq import (
+    BrokerUnavailable,
+    ConfigurationError,
+    InvalidItem,
+    Item,
+    NoRegistry,
+    Producer,
+    QueryFailed,
+    QueryTimeout,
+    QueueFull,
+    UnknownCollection,
+)
+from embedq.contract import (
+    EMBED_TASK,
+    ENQUEUED_AT_HEADER,
+    QUERY_TASK,
+    REGISTRY_KEY,
+    WAKE_KEY,
+    Job,
+    QueryReply,
+    Registered,
+    reply_key,
+)
+
+SECRET = "what the customer wrote"
+Message = dict[str, Any]
+
+
+def register(client: redis.Redis, prefix: str = "", **collections: str) -> None:
+    """Publish a registry as workers do: name=versions."""
+    fields: dict[Any, Any] = {"": b"1"}
+    for name, versions in collections.items():
+        fields[name] = msgspec.json.encode(Registered("m", 3, versions))  # type: ignore[arg-type] # a literal
+    client.hset(prefix + REGISTRY_KEY, mapping=fields)
+
+
+def messages(client: redis.Redis, queue: str) -> list[Message]:
+    """The messages of a queue, oldest first."""
+    return [json.loads(message) for message in reversed(client.lrange(queue, 0, -1))]
+
+
+def body(message: Message) -> Any:
+    """A message's decoded body."""
+    return json.loads(base64.b64decode(message["body"]))
+
+
+def jobs(client: redis.Redis, queue: str) -> list[Job]:
+    """The jobs of a queue, oldest first."""
+    return [msgspec.convert(body(message)[1]["job"], Job) for message in messages(client, queue)]
+
+
+def items(client: redis.Redis, queue: str) -> list[Item]:
+    """The items of a queue, oldest first."""
+    return [item for job in jobs(client, queue) for item in job.items]
+
+
+def free_port() -> int:
+    """A port that nothing listens on."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def client(broker_url: str) -> Iterator[redis.Redis]:
+    """A client of the broker, where ``docs`` has versions of the clock and ``rows`` the caller's."""
+    with redis.Redis.from_url(broker_url) as connection:
+        register(connection, docs="clock", rows="given")
+        yield connection
+
+
+@pytest.fixture
+def producer(broker_url: str, client: redis.Redis) -> Iterator[Producer]:  # noqa: ARG001 # the registry
+    """A producer that knows both collections."""
+    with Producer(broker_url, source="shop-service") as one:
+        yield one
+
+
+def test_enqueue_puts_a_job_on_the_queue(producer: Producer, client: redis.Redis) -> None:
+    """One item with its text, metadata, source and a version near the broker's time."""
+    producer.enqueue("docs", id="42", text=SECRET, metadata={"lang": "en"})
+    seconds, microseconds = client.time()
+    (job,) = jobs(client, "embedq.docs")
+    (item,) = job.items
+
+    assert (job.collection, job.source) == ("docs", "shop-service")
+    assert (item.id, item.text, item.metadata, item.deleted) == ("42", SECRET, {"lang": "en"}, False)
+    assert item.version == pytest.approx(seconds * 1_000_000 + microseconds, abs=2_000_000)
+
+
+def test_lanes_have_their_queues(producer: Producer, client: redis.Redis) -> None:
+    """``bulk`` has a queue of its own; the lane of queries takes no items."""
+    producer.enqueue("docs", id="42", text="text", lane="bulk")
+
+    assert [item.id for item in items(client, "embedq.docs.bulk")] == ["42"]
+    with pytest.raises(ConfigurationError, match="lane is 'query'"):
+        producer.enqueue("docs", id="42", text="text", lane="query")
+
+
+def test_the_message_is_that_of_a_celery_client(
+    producer: Producer, client: redis.Redis, broker_url: str
+) -> None:
+    """Envelope, headers and properties have the keys, types and settings that Celery's own client writes."""
+    producer.enqueue("docs", id="42", text="text")
+    ours = messages(client, "embedq.docs")[0]
+    with Celery(broker=broker_url, set_as_current=False) as app:
+        job = body(ours)[1]["job"]
+        app.send_task(
+            EMBED_TASK, kwargs={"job": job}, queue="embedq.plain", ignore_result=True, argsrepr="()",
+            kwargsrepr=ours["headers"]["kwargsrepr"], shadow="embedq.embed:docs",
+            headers={ENQUEUED_AT_HEADER: ours["headers"][ENQUEUED_AT_HEADER]},
+        )  # fmt: skip
+        app.pool.force_close_all()
+    theirs = messages(client, "embedq.plain")[0]
+    # send_task repeats these options among the properties, and names a reply queue that nothing replies to.
+    for echo in ("argsrepr", "kwargsrepr", "shadow"):
+        theirs["properties"].pop(echo, None)
+    theirs["properties"]["reply_to"] = ""
+
+    assert body(ours) == body(theirs)
+    assert settings(ours) == settings(theirs)
+
+
+def settings(message: Message) -> Message:
+    """A message without its body, its ids and its queue."""
+    task_id = message["headers"]["id"]
+    text = json.dumps({**message, "body": None}).replace(task_id, "<id>")
+    plain: Message = json.loads(text)
+    plain["properties"]["delivery_tag"] = plain["headers"]["origin"] = None
+    plain["properties"]["delivery_info"].pop("routing_key")
+    return plain
+
+
+def test_no_text_leaves_the_body(producer: Producer, client: redis.Redis) -> None:
+    """Headers and properties, which monitors show, hold counts and the collection, never text or metadata."""
+    producer.enqueue_many("docs", [Item("42", SECRET, metadata={"note": SECRET}), Item("43", SECRET)])
+    (message,) = messages(client, "embedq.docs")
+
+    assert SECRET not in json.dumps({**message, "body": None})
+    assert message["headers"]["shadow"] == "embedq.embed:docs"
+    assert "2 items" in message["headers"]["kwargsrepr"]
+    assert body(message)[1]["job"]["items"][0]["text"] == SECRET
+
+
+def test_enqueue_many_packs_and_keeps_the_order(producer: Producer, client: redis.Redis) -> None:
+    """A generator of dicts and items arrives whole, in order, 256 to a message, with increasing versions."""
+    sent = (
+        {"id": str(number), "text": "text"} if number % 2 else Item(str(number), "text")
+        for number in range(1_000)
+    )
+
+    assert producer.enqueue_many("docs", sent, lane="bulk") == 1_000
+    assert [len(job.items) for job in jobs(client, "embedq.docs.bulk")] == [256, 256, 256, 232]
+    arrived = items(client, "embedq.docs.bulk")
+    versions = [item.version or 0 for item in arrived]
+    assert [item.id for item in arrived] == [str(number) for number in range(1_000)]
+    assert versions == sorted(set(versions))
+
+
+def test_enqueue_many_streams(producer: Producer, client: redis.Redis) -> None:
+    """Messages are published while the iterable is still being read: it is never held whole."""
+    published_meanwhile = []
+
+    def large() -> Iterator[Item]:
+        for number in range(20):
+            published_meanwhile.append(client.llen("embedq.docs"))
+            yield Item(str(number), "x" * 900_000)
+
+    producer.enqueue_many("docs", large())
+
+    assert 0 < published_meanwhile[-1] < 20
+    assert client.llen("embedq.docs") == 20
+
+
+def test_nothing_to_enqueue(producer: Producer, client: redis.Redis) -> None:
+    """An empty iterable makes no message."""
+    assert producer.enqueue_many("docs", []) == 0
+    assert client.llen("embedq.docs") == 0
+
+
+def test_an_invalid_item_stops_after_the_good_ones(producer: Producer, client: redis.Redis) -> None:
+    """What came before it is enqueued and counted, what comes after it was not read."""
+    stream = iter([Item("1", "text"), Item("2", "text"), Item("3", ""), Item("4", "text")])
+
+    with pytest.raises(InvalidItem, match="item '3'") as refused:
+        producer.enqueue_many("docs", stream)
+
+    assert refused.value.enqueued == 2
+    assert [item.id for item in items(client, "embedq.docs")] == ["1", "2"]
+    assert [item.id for item in stream] == ["4"]
+
+
+def test_on_invalid_lets_the_good_ones_through(producer: Producer, client: redis.Redis) -> None:
+    """Every bad item is given to the function, a too large one too; every good one is enqueued."""
+    bad: list[InvalidItem] = []
+    stream: list[Any] = [
+        Item("1", "text"),
+        42,
+        {"id": "3", "text": "x" * (1 << 20)},
+        {"id": "4", "text": "text"},
+    ]
+
+    assert producer.enqueue_many("docs", stream, on_invalid=bad.append) == 2
+    assert [(error.item_id, error.rule) for error in bad] == [(None, "item_type"), ("3", "item_too_large")]
+    assert [item.id for item in items(client, "embedq.docs")] == ["1", "4"]
+
+
+def test_an_error_of_the_iterable_loses_nothing(producer: Producer, client: redis.Redis) -> None:
+    """What a generator yielded before it failed is enqueued; its own error comes through."""
+
+    def failing() -> Iterator[Item]:
+        yield Item("1", "text")
+        raise RuntimeError("the caller's")
+
+    with pytest.raises(RuntimeError, match="the caller's"):
+        producer.enqueue_many("docs", failing())
+
+    assert [item.id for item in items(client, "embedq.docs")] == ["1"]
+
+
+def test_given_versions(producer: Producer, client: redis.Redis) -> None:
+    """A collection of given versions needs the caller's, a collection of the clock refuses them."""
+    producer.enqueue("rows", id="42", text="text", version=7)
+
+    assert [item.version for item in items(client, "embedq.rows")] == [7]
+    with pytest.raises(InvalidItem, match="version_missing"):
+        producer.enqueue("rows", id="42", text="text")
+    with pytest.raises(InvalidItem, match="version_given"):
+        producer.enqueue("docs", id="42", text="text", version=7)
+
+
+def test_delete(producer: Producer, client: redis.Redis) -> None:
+    """Deletes are items without text; one string is not several ids."""
+    assert producer.delete("docs", (identity for identity in ("42", "43"))) == 2
+    assert producer.delete("rows", ["42"], version=8) == 1
+    assert [(item.id, item.deleted, item.text) for item in items(client, "embedq.docs")] == [
+        ("42", True, None),
+        ("43", True, None),
+    ]
+    assert [item.version for item in items(client, "embedq.rows")] == [8]
+    with pytest.raises(InvalidItem, match="ids_type"):
+        producer.delete("docs", "42")
+
+
+def test_an_unknown_collection_names_the_known(producer: Producer) -> None:
+    """The error lists what is registered."""
+    with pytest.raises(UnknownCollection, match=r"'docz' is not registered; registered: docs, rows"):
+        producer.enqueue("docz", id="42", text="text")
+
+
+def test_a_new_collection_is_seen_at_once(producer: Producer, client: redis.Redis) -> None:
+    """A miss reads the registry again, before the cached one grows old."""
+    with pytest.raises(UnknownCollection):
+        producer.enqueue("news", id="42", text="text")
+    register(client, news="clock")
+    producer.enqueue("news", id="42", text="text")
+
+    assert client.llen("embedq.news") == 1
+
+
+def test_the_registry_is_cached(producer: Producer, client: redis.Redis) -> None:
+    """Enqueueing again does not ask for the registry again."""
+    producer.enqueue("docs", id="42", text="text")
+    client.delete(REGISTRY_KEY)
+    producer.enqueue("docs", id="43", text="text")
+
+    assert client.llen("embedq.docs") == 2
+
+
+def test_no_registry_is_its_own_error(broker_url: str) -> None:
+    """An empty Redis raises ``NoRegistry``; an empty registry knows that no collection exists."""
+    with Producer(broker_url) as producer, redis.Redis.from_url(broker_url) as client:
+        with pytest.raises(NoRegistry, match="check=False"):
+            producer.enqueue("docs", id="42", text="text")
+        register(client)
+        with pytest.raises(UnknownCollection, match="none yet"):
+            producer.enqueue("docs", id="42", text="text")
+
+
+def test_without_the_check(broker_url: str) -> None:
+    """``check=False`` needs no registry: given versions pass, missing ones come from the clock."""
+    with Producer(broker_url, check=False) as producer, redis.Redis.from_url(broker_url) as client:
+        producer.enqueue("docs", id="1", text="text", version=7)
+        producer.enqueue("docs", id="2", text="text")
+        first, second = items(client, "embedq.docs")
+
+        assert first.version == 7
+        assert second.version is not None
+        assert second.version > 10**15
+        with pytest.raises(ConfigurationError, match="cannot name a collection"):
+            producer.enqueue("docs; drop", id="42", text="text")
+
+
+def test_a_full_queue(broker_url: str, client: redis.Redis) -> None:
+    """The queue is filled to the limit and not above; the error says how many items it took."""
+    with Producer(broker_url, max_queue_length=3) as producer:
+        with pytest.raises(QueueFull, match="3 messages") as refused:
+            producer.enqueue_many("docs", (Item(str(number), "text") for number in range(256 * 5)))
+        assert refused.value.enqueued == 256 * 3
+        assert client.llen("embedq.docs") == 3
+
+        client.rpop("embedq.docs")
+        producer.enqueue("docs", id="42", text="text")
+        with pytest.raises(QueueFull):
+            producer.enqueue("docs", id="43", text="text")
+        producer.enqueue("docs", id="43", text="text", lane="bulk")
+
+
+def test_a_queue_that_fills_midway(broker_url: str, client: redis.Redis) -> None:
+    """The stream ends at the first refusal: nothing behind it is read or tried, and ``enqueued`` is true."""
+    stream = iter([Item(str(number), "x" * 900_000) for number in range(20)])
+    with Producer(broker_url, max_queue_length=2) as producer, pytest.raises(QueueFull) as refused:
+        producer.enqueue_many("docs", stream)
+
+    assert refused.value.enqueued == 2
+    assert refused.value.__context__ is None
+    assert [item.id for item in items(client, "embedq.docs")] == ["0", "1"]
+    assert len(list(stream)) > 10
+
+
+class Doorway(threading.Thread):
+    """A port that opens after ``delay`` seconds and leads one connection after the other to ``target``."""
+
+    def __init__(self, target: int, delay: float) -> None:
+        super().__init__(daemon=True)
+        self.port = free_port()
+        self._target = target
+        self._delay = delay
+        self._closed = threading.Event()
+
+    def run(self) -> None:
+        """Open, and lead connections through until ``close``."""
+        self._closed.wait(self._delay)
+        with socket.create_server(("127.0.0.1", self.port)) as door:
+            door.settimeout(0.05)
+            while not self._closed.is_set():
+                with contextlib.suppress(TimeoutError):
+                    threading.Thread(target=self._lead, args=[door.accept()[0]], daemon=True).start()
+
+    def close(self) -> None:
+        """Open no more."""
+        self._closed.set()
+        self.join(5)
+
+    def _lead(self, guest: socket.socket) -> None:
+        with guest, socket.create_connection(("127.0.0.1", self._target)) as host:
+            both = {guest: host, host: guest}
+            while True:
+                for ready in select.select(list(both), [], [], 5)[0]:
+                    data = ready.recv(65_536)
+                    if not data:
+                        return
+                    both[ready].sendall(data)
+
+
+def test_a_broker_that_comes_late(broker_url: str, client: redis.Redis) -> None:
+    """A broker that is away for a second costs that second, not an error."""
+    doorway = Doorway(urlsplit(broker_url).port or 6379, delay=1.0)
+    doorway.start()
+    try:
+        with Producer(f"redis://127.0.0.1:{doorway.port}/0") as producer:
+            producer.enqueue("docs", id="42", text="text")
+    finally:
+        doorway.close()
+
+    assert [item.id for item in items(client, "embedq.docs")] == ["42"]
+
+
+def test_an_unreachable_broker() -> None:
+    """It is an error of its own within a few seconds, that names the place and hides the password."""
+    started = time.monotonic()
+    with (
+        Producer(f"redis://:hunter2@127.0.0.1:{free_port()}/0") as producer,
+        pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1.*EMBEDQ_BROKER_URL") as refused,
+    ):
+        producer.enqueue("docs", id="42", text="text")
+
+    assert "hunter2" not in str(refused.value) + repr(producer)
+    assert time.monotonic() - started < 8
+
+
+def test_a_broker_that_refuses(producer: Producer, client: redis.Redis) -> None:
+    """A broker out of memory is named at once, without the message that it refused."""
+    producer.enqueue("docs", id="1", text="text")
+    client.config_set("maxmemory", "1")
+    try:
+        with pytest.raises(BrokerUnavailable, match="refused a command") as refused:
+            producer.enqueue_many("docs", [Item(str(number), SECRET) for number in range(300)])
+    finally:
+        client.config_set("maxmemory", "0")
+
+    assert refused.value.enqueued == 0
+    assert refused.value.__cause__ is None or "LPUSH" not in str(refused.value.__cause__)
+    assert client.llen("embedq.docs") == 1
+
+
+def test_lost_connections_are_made_again(producer: Producer, client: redis.Redis) -> None:
+    """A producer whose connections the broker cut goes on without an error."""
+    producer.enqueue("docs", id="1", text="text")
+    client.client_kill_filter(_type="normal", skipme=True)
+    producer.enqueue("docs", id="2", text="text")
+
+    assert [item.id for item in items(client, "embedq.docs")] == ["1", "2"]
+
+
+def test_a_wrong_password(broker_url: str) -> None:
+    """A refused password is not retried, and not shown."""
+    url = broker_url.replace("redis://", "redis://nobody:hunter2@")
+    started = time.monotonic()
+    with Producer(url) as producer, pytest.raises(BrokerUnavailable) as refused:
+        producer.enqueue("docs", id="42", text="text")
+
+    assert "hunter2" not in str(refused.value)
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("url", "problem"),
+    [
+        ("amqp://localhost", "scheme 'amqp'"),
+        ("localhost:6379", "scheme"),
+        ("redis://localhost/nought", "cannot be used"),
+    ],
+)
+def test_a_wrong_url(url: str, problem: str) -> None:
+    """What cannot be a Redis is a mistake of the configuration."""
+    with pytest.raises(ConfigurationError, match=problem), Producer(url) as producer:
+        producer.enqueue("docs", id="42", text="text")
+
+
+def test_the_environment_names_the_broker(
+    broker_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``EMBEDQ_BROKER_URL`` and ``EMBEDQ_KEY_PREFIX`` are the defaults; without a URL it says so."""
+    register(client, "team:", docs="clock")
+    monkeypatch.setenv("EMBEDQ_BROKER_URL", broker_url)
+    monkeypatch.setenv("EMBEDQ_KEY_PREFIX", "team:")
+    with Producer() as producer:
+        producer.enqueue("docs", id="42", text="text")
+    monkeypatch.delenv("EMBEDQ_BROKER_URL")
+
+    assert client.llen("team:embedq.docs") == 1
+    with pytest.raises(ConfigurationError, match="EMBEDQ_BROKER_URL"):
+        Producer()
+
+
+def test_kombu_reads_prefixed_messages(broker_url: str, client: redis.Redis) -> None:
+    """A Celery consumer with the same prefix gets the job: the messages are normal ones."""
+    register(client, "team:", docs="clock")
+    with Producer(broker_url, key_prefix="team:") as producer:
+        producer.enqueue("docs", id="42", text="tëxt")
+    with Celery(broker=broker_url, set_as_current=False) as app:
+        app.conf.broker_transport_options = {"global_keyprefix": "team:"}
+        with app.connection_for_read() as connection, connection.SimpleQueue("embedq.docs") as queue:
+            message = queue.get(timeout=5)
+            _, kwargs, _ = message.decode()
+            message.ack()
+
+    assert message.headers["task"] == EMBED_TASK
+    assert kwargs["job"]["items"][0]["text"] == "tëxt"
+
+
+def test_threads_share_a_producer(producer: Producer, client: redis.Redis) -> None:
+    """Eight threads enqueue at once: nothing is lost, no version is given twice."""
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: producer.enqueue("docs", id=str(number), text="text"), range(400)))
+    arrived = items(client, "embedq.docs")
+
+    assert {item.id for item in arrived} == {str(number) for number in range(400)}
+    assert len({item.version for item in arrived}) == 400
+
+
+def test_a_host_application_is_left_alone(broker_url: str, client: redis.Redis) -> None:  # noqa: ARG001 # the registry
+    """Importing and using the producer neither makes a Celery application nor follows the host's settings."""
+    program = """
+import os, sys
+os.environ["CELERY_BROKER_URL"] = "redis://127.0.0.1:1/0"
+from embedq import Producer
+with Producer(sys.argv[1]) as producer:
+    producer.enqueue("docs", id="42", text="text")
+print("celery" in sys.modules)
+"""
+    answer = subprocess.run(
+        [sys.executable, "-c", program, broker_url], capture_output=True, text=True, check=True
+    )
+
+    assert answer.stdout.strip() == "False"
+
+
+class OneWorker(threading.Thread):
+    """Plays the worker for one query: takes the message from its queue and pushes ``reply``."""
+
+    def __init__(self, broker_url: str, reply: bytes) -> None:
+        super().__init__(daemon=True)
+        self.message: Message = {}
+        self._url = broker_url
+        self._reply = reply
+
+    def run(self) -> None:
+        """Wait for the query and answer it."""
+        with redis.Redis.from_url(self._url) as client:
+            popped: Any = client.brpop(["embedq.docs.query"], 10)
+            self.message = json.loads(popped[1])
+            client.lpush(reply_key(self.message["headers"]["id"]), self._reply)
+
+
+def answered(broker_url: str, producer: Producer, reply: bytes) -> tuple[list[float], Message]:
+    """The vector and the message of a query that is answered with ``reply``."""
+    worker = OneWorker(broker_url, reply)
+    worker.start()
+    try:
+        return producer.embed_query("docs", SECRET), worker.message
+    finally:
+        worker.join(10)
+
+
+def test_a_query_gets_its_vector(broker_url: str, producer: Producer, client: redis.Redis) -> None:
+    """The message has the query as arguments and an end, wakes a worker, and shows no text."""
+    vector, message = answered(broker_url, producer, msgspec.json.encode(QueryReply(1, [0.25, -1.5, 3.0])))
+    expires = datetime.fromisoformat(message["headers"]["expires"])
+
+    assert vector == [0.25, -1.5, 3.0]
+    assert body(message)[1] == {"v": 1, "collection": "docs", "text": SECRET}
+    assert message["headers"]["task"] == QUERY_TASK
+    assert expires.timestamp() == pytest.approx(time.time() + 10, abs=5)
+    assert SECRET not in json.dumps(message["headers"])
+    assert client.llen(WAKE_KEY) == 1
+
+
+def test_a_query_that_failed(broker_url: str, producer: Producer) -> None:
+    """The worker's code and explanation come through; so does a reply that is none."""
+    with pytest.raises(QueryFailed, match=r"the model is withdrawn \(model_withdrawn\)") as failed:
+        answered(
+            broker_url, producer, b'{"v":1,"error":"model_withdrawn","explanation":"the model is withdrawn"}'
+        )
+    assert failed.value.code == "model_withdrawn"
+
+    for unreadable in (b"garbage", b'{"v":1}', b'{"v":2,"vector":[1.0]}', b'{"v":1,"vector":["a"]}'):
+        with pytest.raises(QueryFailed, match="reply_unreadable"):
+            answered(broker_url, producer, unreadable)
+
+
+def test_a_query_nobody_answers(producer: Producer, client: redis.Redis) -> None:
+    """It ends with its time; the tokens that wake workers do not pile up."""
+    started = time.monotonic()
+    with pytest.raises(QueryTimeout, match=r"'docs' within 0\.2 s"):
+        producer.embed_query("docs", "text", timeout=0.2)
+    assert 0.15 < time.monotonic() - started < 2
+
+    client.lpush(WAKE_KEY, *[b"1"] * 200)
+    with pytest.raises(QueryTimeout):
+        producer.embed_query("docs", "text", timeout=0.05)
+    assert client.llen(WAKE_KEY) == 64
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "a\x00b", "\ud800", 42, "x" * ((1 << 20) + 1)], ids=lambda text: repr(text)[:9]
+)
+def test_a_query_without_a_usable_text(producer: Producer, text: Any) -> None:
+    """Queries follow the rules of texts."""
+    with pytest.raises(InvalidItem, match=r"\(query\)"):
+        producer.embed_query("docs", text)
+
+
+def test_a_closed_producer_opens_again(producer: Producer, client: redis.Redis) -> None:
+    """``close`` frees the connections; a later call makes new ones."""
+    producer.enqueue("docs", id="1", text="text")
+    producer.close()
+    producer.close()
+    producer.enqueue("docs", id="2", text="text")
+
+    assert client.llen("embedq.docs") == 2
