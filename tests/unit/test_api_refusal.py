@@ -1,0 +1,207 @@
+"""Classifying refusals: every envelope that is known, and none of their prose."""
+
+from __future__ import annotations
+
+import json
+import pickle
+import traceback
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedq_worker.api.refusal import classify, read_retry_after
+from embedq_worker.errors import ApiError, BadInput, Refused, Transient
+
+PROSE = "the private text of a customer"
+
+
+def problem(status: int, name: str, **more: object) -> dict[str, object]:
+    """AI/ML API's envelope of 2026."""
+    error = {"name": name, "message": PROSE, **more}
+    return {"title": PROSE, "status": status, "message": PROSE, "requestId": "1", "error": error}
+
+
+def openai(
+    code: object, kind: str | None = None, param: str | None = None, message: str = PROSE
+) -> dict[str, object]:
+    """OpenAI's envelope."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+ZOD = [{"code": "too_big", "path": ["input", 3], "message": PROSE}]
+FASTAPI = {"detail": [{"type": "missing", "loc": ["body", "input", 0], "msg": PROSE, "input": PROSE}]}
+TOO_LARGE = "input (900 tokens) is too large to process. increase the physical batch size"
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "kind", "code", "parameter"),
+    [
+        (401, problem(401, "UnauthorizedException"), Refused, "UnauthorizedException", None),
+        (400, problem(400, "BadRequestException", data=ZOD), BadInput, "too_big", "input.3"),
+        (400, problem(400, "B_", data=[{"code": "bad", "path": ["model"]}]), Refused, "bad", "model"),
+        (
+            403,
+            problem(403, "ForbiddenException", data={"kind": "err_insufficent_credits"}),
+            Refused,
+            "err_insufficent_credits",
+            None,
+        ),
+        (
+            429,
+            {"message": PROSE, "path": "/v1", "requestId": "1", "statusCode": "429"},
+            Transient,
+            None,
+            None,
+        ),
+        (429, openai("insufficient_quota", "insufficient_quota"), Refused, "insufficient_quota", None),
+        (429, openai("rate_limit_exceeded", "requests"), Transient, "rate_limit_exceeded", None),
+        (429, openai("429", "rate_limited"), Transient, "rate_limited", None),
+        (400, openai("max_tokens_per_request", "x"), BadInput, "max_tokens_per_request", None),
+        (400, openai(None, "invalid_request_error", "input"), BadInput, "invalid_request_error", "input"),
+        (400, openai(400, "BadRequestError", "dimensions"), Refused, "BadRequestError", "dimensions"),
+        (400, openai("invalid_api_key"), Refused, "invalid_api_key", None),
+        (400, openai("billing_hard_limit_reached"), Refused, "billing_hard_limit_reached", None),
+        (404, openai("model_not_found"), Refused, "model_not_found", None),
+        (
+            400,
+            {"object": "error", "message": PROSE, "type": "BadRequestError", "code": 400},
+            BadInput,
+            "BadRequestError",
+            None,
+        ),
+        (413, {"message": PROSE, "code": 413, "type": "Validation"}, BadInput, "Validation", None),
+        (422, {"error": PROSE, "error_type": "Tokenizer"}, BadInput, "Tokenizer", None),
+        (422, FASTAPI, BadInput, "missing", "input.0"),
+        (424, {"message": PROSE, "type": "Backend"}, Transient, "Backend", None),
+        (400, {"detail": PROSE}, BadInput, None, None),
+        (400, {"error": PROSE}, BadInput, None, None),
+        (500, openai(500, "server_error", message=TOO_LARGE), BadInput, "server_error", None),
+        (500, {"error": "This model's maximum context length is 8192"}, BadInput, None, None),
+        (503, {"message": "exceeds the context length"}, BadInput, None, None),
+        (500, {"detail": "Input is TOO LARGE TO PROCESS"}, BadInput, None, None),
+        (500, {"message": PROSE * 20 + TOO_LARGE}, Transient, None, None),
+        (500, openai("insufficient_quota"), Transient, "insufficient_quota", None),
+        (500, [openai("a_code")], Transient, "a_code", None),
+        (503, openai(PROSE, PROSE, PROSE), Transient, None, None),
+        (
+            503,
+            {"error": {"code": ["a"], "type": {"b": 1}, "param": 3, "data": [], "name": None}},
+            Transient,
+            None,
+            None,
+        ),
+    ],
+)  # fmt: skip  a row a case
+def test_known_envelopes(
+    status: int, body: object, kind: type[ApiError], code: str | None, parameter: str | None
+) -> None:
+    """Class, code and parameter of every envelope that a server is known to send."""
+    error = classify(status, json.dumps(body).encode(), {})
+
+    assert (type(error), error.status, error.code, error.parameter) == (kind, status, code, parameter)
+    shown = "".join(traceback.format_exception(error)) + repr(error) + repr(vars(error))
+    assert PROSE not in shown
+
+
+@pytest.mark.parametrize(
+    ("statuses", "kind"),
+    [
+        ((408, 409, 424, 425, 429, 500, 502, 503, 504, 520, 524, 529, 599), Transient),
+        ((300, 301, 302, 307, 308, 401, 402, 403, 404, 405, 407, 410, 415, 431, 451), Refused),
+        ((400, 413, 422), BadInput),
+    ],
+)
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"null", b"[]", b"3", b'"too large to process"', b"\xff", b"[" * 9_999]
+)
+def test_a_status_is_enough(statuses: tuple[int, ...], kind: type[ApiError], body: bytes) -> None:
+    """Without a readable body the status alone decides."""
+    for status in statuses:
+        error = classify(status, body, {})
+        assert (type(error), error.code, error.parameter) == (kind, None, None), status
+
+
+@pytest.mark.parametrize(
+    ("headers", "seconds"),
+    [
+        ({"retry-after": "7"}, 7.0),
+        ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
+        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
+        ({"retry-after": "-1"}, None),
+        ({"retry-after": "0"}, None),
+        ({"retry-after": "nan"}, None),
+        ({"retry-after": "inf"}, None),
+        ({"retry-after": "soon"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
+        ({"retry-after": "Wed, 99 Oct 9999 99:28:00 GMT"}, None),
+        ({"retry-after": ""}, None),
+        ({}, None),
+    ],
+)
+def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
+    """Seconds and milliseconds are read; nonsense, zero and the past are not a wait."""
+    assert read_retry_after(headers) == seconds
+
+
+def test_retry_after_as_a_date() -> None:
+    """A date in the future is the wait until then."""
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    error = classify(429, b"", {"retry-after": later})
+
+    assert error.retry_after is not None
+    assert 90 < error.retry_after <= 100
+
+
+@given(st.integers(300, 599), st.binary(max_size=50), st.text(max_size=20))
+def test_nothing_breaks_the_classifier(status: int, body: bytes, header: str) -> None:
+    """Whatever comes, it is an ApiError with its status."""
+    assert classify(status, body, {"retry-after": header, "retry-after-ms": header}).status == status
+
+
+JSON = st.recursive(
+    st.none() | st.integers() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["error", "data", "detail", "code", "path", "param"]), inner, max_size=3
+        )
+    ),
+)
+
+
+@given(st.integers(300, 599), JSON)
+def test_no_envelope_breaks_the_classifier(status: int, envelope: object) -> None:
+    """Whatever JSON comes, it is an ApiError with its status."""
+    assert classify(status, json.dumps(envelope).encode(), {}).status == status
+
+
+@pytest.mark.parametrize("status", [302, 401, 402, 403, 404, 429, 400, 500])
+def test_messages_say_what_happened_and_what_to_do(status: int) -> None:
+    """The message has the status, the model, the code and an advice."""
+    error = classify(
+        status, json.dumps(openai("insufficient_quota" if status == 429 else "a_code")).encode(), {}
+    )
+    error.model = "m"
+
+    assert all(
+        part in str(error) for part in (f"status {status}", "model 'm'", f"code {error.code}", error.advice())
+    )
+
+
+def test_an_error_survives_pickling() -> None:
+    """Its facts cross process borders."""
+    error = Refused(403, "a_code", "input", 2.5)
+    error.model = "m"
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301  our own bytes
+
+    assert (type(copy), vars(copy), str(copy)) == (Refused, vars(error), str(error))
+
+
+def test_an_error_without_facts_still_has_a_message() -> None:
+    """A bare error is a sentence too."""
+    assert "no details" in str(Transient())
+    assert "status" in str(ApiError(500))

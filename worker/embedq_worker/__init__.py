@@ -1,0 +1,3 @@
+"""The worker service: jobs from Redis, vectors from an API, rows in Postgres."""
+
+from __future__ import annotations

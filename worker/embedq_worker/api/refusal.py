@@ -1,0 +1,162 @@
+"""What an answer other than 2xx means: try again, stop calling, or the text is at fault.
+
+Services word their refusals in many envelopes: ``{"error": {message, type, param, code}}`` (OpenAI, vLLM,
+LiteLLM), ``{"error": {name, message, data}}`` (AI/ML API), ``{message, code, type}`` (TEI), ``{"error": …}``,
+``{"detail": …}`` (Voyage, FastAPI). Prose is looked at where a status would mislead, and never kept, as it
+may quote the text.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import time
+from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import msgspec
+
+from embedq_worker.errors import ApiError, BadInput, Refused, Transient
+
+_INPUT_STATUSES = frozenset({400, 413, 422})
+_TRANSIENT_STATUSES = frozenset({408, 409, 424, 425, 429})
+"""Besides 5xx. 409 is what openai-python retries too; TEI says 424 when its model fails."""
+
+_ACCOUNT_CODES = frozenset(
+    {
+        "insufficient_quota",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "account_deactivated",
+        "err_insufficent_credits",
+        "invalid_api_key",
+        "model_not_found",
+    }
+)  # fmt: skip  a word list
+"""Codes that stay true whatever text is sent, also under 400 and 429. (``insufficent`` is AI/ML API's.)"""
+_SETTINGS = frozenset(
+    {
+        "model",
+        "dimensions",
+        "encoding_format",
+        "input_type",
+        "task_type",
+        "auto_truncate",
+        "user",
+    }
+)  # fmt: skip  a word list
+"""Request fields that the texts have no part in: a 400 about one must not turn texts into dead letters."""
+
+_TOO_LONG = re.compile(r"too large to process|maximum context|context length", re.IGNORECASE)
+"""llama.cpp and some gateways say so under a 5xx; it would be retried for ever."""
+_PROSE_LENGTH = 300
+"""Characters of prose that are searched; further on it may quote the text."""
+
+_CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,63}")
+_PARAMETER = re.compile(r"\$?[A-Za-z_.][A-Za-z0-9_.\[\]]{0,63}")
+_decoder = msgspec.json.Decoder()
+
+
+def classify(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError:
+    """Give the error to raise for an answer other than 2xx.
+
+    ``headers`` finds lower-case names; ``body`` may be cut or anything at all.
+    """
+    envelope = _parse(body)
+    objects = list(_objects(envelope))
+    code = _first(objects, ("code", "type", "error_type", "kind", "name"), _CODE)
+    parameter = _parameter(objects)
+    kind = _kind(status, code, parameter, envelope)
+    return kind(status, code, parameter, read_retry_after(headers))
+
+
+def _kind(status: int, code: str | None, parameter: str | None, envelope: object) -> type[ApiError]:
+    if code in _ACCOUNT_CODES and status < 500:
+        return Refused
+    if status in _INPUT_STATUSES:
+        return Refused if parameter in _SETTINGS else BadInput
+    if status >= 500 and any(_TOO_LONG.search(prose[:_PROSE_LENGTH]) for prose in _prose(envelope)):
+        return BadInput
+    if status in _TRANSIENT_STATUSES or status >= 500:
+        return Transient
+    return Refused
+
+
+def read_retry_after(headers: Mapping[str, str]) -> float | None:
+    """Give the wait that the service asks for, in seconds; None where it is not told, or zero or nonsense."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return milliseconds / 1000
+    value = headers.get("retry-after")
+    return _number(value) or _until(value)
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        number = float(text or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number > 0 else None
+
+
+def _until(text: str | None) -> float | None:
+    try:
+        wait = parsedate_to_datetime(text or "").timestamp() - time.time()
+    except (ValueError, TypeError, OverflowError):
+        return None
+    return wait if wait > 0 else None
+
+
+def _parse(body: bytes) -> object:
+    try:
+        return _decoder.decode(body)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
+        return None
+
+
+def _objects(envelope: object) -> Iterator[dict[str, Any]]:
+    """Every object that may hold a code, the most specific first."""
+    if isinstance(envelope, list):  # some servers wrap the envelope in an array
+        envelope = envelope[0] if envelope else None
+    if not isinstance(envelope, dict):
+        return
+    error = envelope.get("error")
+    inner = error if isinstance(error, dict) else {}
+    for details in (inner.get("data"), envelope.get("detail")):
+        if isinstance(details, list):
+            details = details[0] if details else None
+        if isinstance(details, dict):
+            yield details
+    yield inner
+    yield envelope
+
+
+def _first(objects: list[dict[str, Any]], names: tuple[str, ...], form: re.Pattern[str]) -> str | None:
+    for candidate in objects:
+        for name in names:
+            value = candidate.get(name)
+            if isinstance(value, str) and form.fullmatch(value):
+                return value
+    return None
+
+
+def _parameter(objects: list[dict[str, Any]]) -> str | None:
+    """``param``, zod's ``path`` or FastAPI's ``loc``, the last two as lists of names and numbers."""
+    for candidate in objects:
+        for name in ("path", "loc"):
+            steps = candidate.get(name)
+            if isinstance(steps, list):
+                joined = ".".join(str(step) for step in steps if step != "body")
+                if _PARAMETER.fullmatch(joined):
+                    return joined
+    return _first(objects, ("param",), _PARAMETER)
+
+
+def _prose(envelope: object) -> Iterator[str]:
+    """Every message for people in an envelope."""
+    for candidate in _objects(envelope):
+        for name in ("message", "error", "detail", "msg"):
+            value = candidate.get(name)
+            if isinstance(value, str):
+                yield value

@@ -1,0 +1,253 @@
+"""What a worker is told: environment variables and one TOML file.
+
+>>> settings = Settings.from_environment()
+>>> settings.catalogue.usable("text-embedding-3-small").max_concurrency
+16
+
+Each field says its default, its unit, and what breaks when it is too low or too high. Everything wrong is a
+``ConfigurationError`` that names the variable, or the file and the key.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import msgspec
+from msgspec import Meta
+
+from embedq.contract import Lane
+from embedq.errors import ConfigurationError
+from embedq_worker.catalogue import Catalogue, load_catalogue
+from embedq_worker.catalogue.loading import FACTS, USER_KEYS
+from embedq_worker.keys import check_keys, convert
+from embedq_worker.secret import Secret
+
+__all__ = ["Secret", "Settings", "WorkerSettings"]
+
+LOCAL_BROKER = "redis://localhost:6379/0"
+LOCAL_DATABASE = "postgresql://localhost/postgres"
+AIMLAPI = "https://api.aimlapi.com/v1"
+
+Count = Annotated[int, Meta(ge=1)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+Wait = Annotated[float, Meta(ge=0, le=60)]
+Lease = Annotated[float, Meta(ge=1, le=3_600)]
+
+
+class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The table ``[worker]`` of the file: how one worker process works."""
+
+    in_hand: Count = 1_024
+    """Messages that a process holds, per collection. Default 1,024. Too low starves the batches of
+    single-item messages; too high makes a crash hand back more messages, and takes memory."""
+
+    batch_wait: Wait = 0.010
+    """Seconds that the oldest text waits for company while a call could start. Default 0.010. Too low
+    makes many small requests; too high delays a lone text by as much."""
+
+    lease: Lease = 30.0
+    """Seconds that the right to one concurrent call lives without renewal. Default 30. Too low and a paused
+    process lets the fleet exceed its limit; too high and a crashed worker's slots stay lost for as long."""
+
+    drain_time: Seconds = 30.0
+    """Seconds for calls in flight to end when the worker stops. Default 30. Too low throws paid answers
+    away; too high outlasts the supervisor's patience, which kills. Should exceed a usual call."""
+
+    database_connections: Count = 4
+    """Connections to Postgres per process. Default 4. Too low queues the writes of several collections
+    behind one another; too high, times processes, exceeds ``max_connections``."""
+
+    connect_timeout: Seconds = 5.0
+    """Seconds to reach the API: name, TCP, TLS. Default 5. Too low fails on slow networks; too high
+    holds a slot of the model for a server that is gone."""
+
+    read_timeout: Seconds = 60.0
+    """Seconds without a byte from the API. Default 60. Too low gives up calls that are billed all the
+    same; too high holds a slot for a call that is dead."""
+
+    request_timeout: Seconds = 120.0
+    """Seconds of a whole call, a dripping answer included. Default 120; a longer ``read_timeout``
+    has no effect. Too low and too high as there."""
+
+    max_reply_bytes: Count = 64 << 20
+    """Bytes of an answer. Default 64 MiB; 2,048 vectors of 3,072 dimensions are 34 MB as base64 and up to
+    140 MB as numbers. Too low refuses good answers for ever; too high lets a broken server fill memory."""
+
+    retry_time: Seconds = 60.0
+    """Seconds that transient failures of one batch are retried before its jobs go back in line. Default 60.
+    Too low moves messages to and fro; too high keeps the batch's memory and messages."""
+
+    window_items: Annotated[int, Meta(ge=256)] = 8_192
+    """Items in hand per collection and process. Default 8,192; at least a message's 256. Too low
+    starves the batches; too high lets a slow model's texts fill the memory."""
+
+    window_bytes: Annotated[int, Meta(ge=1 << 20)] = 32 << 20
+    """Bytes of text in hand per collection and process. Default 32 MiB; at least a message's 1 MiB. Too low
+    and too high as ``window_items``."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a worker is told; made by ``from_environment``, or directly in tests."""
+
+    broker_url: str = LOCAL_BROKER
+    """``EMBEDQ_BROKER_URL``: Redis or Valkey. Default: a local one."""
+
+    database_url: str = LOCAL_DATABASE
+    """``EMBEDQ_DATABASE_URL``: Postgres with pgvector. Default: the database that every local server has.
+    PgBouncer in transaction mode will not do."""
+
+    api_base_url: str = AIMLAPI
+    """``EMBEDQ_API_BASE_URL``: the OpenAI-compatible service of models without a ``base_url``, with its
+    version, without ``/embeddings``."""
+
+    api_key: Secret | None = None
+    """``EMBEDQ_API_KEY``, or what is in ``EMBEDQ_API_KEY_FILE``. Only sent to ``api_base_url``."""
+
+    key_prefix: str = ""
+    """``EMBEDQ_KEY_PREFIX``: put before every Redis key, also the queues'. Producers need the same."""
+
+    collections: tuple[str, ...] = ()
+    """``--collections``: the collections to serve; empty: all."""
+
+    lanes: tuple[Lane, ...] = ("query", "live", "bulk")
+    """``--lanes``: the lanes to serve."""
+
+    worker: WorkerSettings = WorkerSettings()
+    catalogue: Catalogue = msgspec.field(default_factory=load_catalogue)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Settings:
+        """Read the variables and the file that ``EMBEDQ_CONFIG`` names; empty variables count as unset.
+
+        Raises ``ConfigurationError``.
+        """
+        given = {name: value for name, value in environ.items() if name.startswith("EMBEDQ_") and value}
+        worker, catalogue = _read_file(given.get("EMBEDQ_CONFIG"))
+        return cls(
+            broker_url=_url(given, "EMBEDQ_BROKER_URL", LOCAL_BROKER, ("redis", "rediss")),
+            database_url=_url(given, "EMBEDQ_DATABASE_URL", LOCAL_DATABASE, ("postgresql", "postgres")),
+            api_base_url=_base_url(given.get("EMBEDQ_API_BASE_URL", AIMLAPI), "EMBEDQ_API_BASE_URL"),
+            api_key=_api_key(given),
+            key_prefix=given.get("EMBEDQ_KEY_PREFIX", ""),
+            worker=worker,
+            catalogue=catalogue,
+        )
+
+    def __repr__(self) -> str:
+        places = (_hide_password(self.broker_url), _hide_password(self.database_url), self.api_base_url)
+        return f"Settings({', '.join(places)}, {self.worker!r})"
+
+
+def _read_file(name: str | None) -> tuple[WorkerSettings, Catalogue]:
+    if name is None:
+        return WorkerSettings(), load_catalogue()
+    try:
+        tables = tomllib.loads(Path(name).read_text("utf-8"))
+    except OSError as error:
+        raise ConfigurationError(f"EMBEDQ_CONFIG: {name} cannot be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigurationError(f"EMBEDQ_CONFIG: {name} is not TOML: {error}") from error
+    check_keys(tables, ("models", "worker"), name)
+    worker = _table(tables, "worker", name)
+    check_keys(worker, WorkerSettings.__struct_fields__, f"{name}: [worker]")
+    return convert(worker, WorkerSettings, f"{name}: [worker]"), _catalogue(
+        _table(tables, "models", name), name
+    )
+
+
+def _table(tables: Mapping[str, Any], key: str, where: str) -> dict[str, Any]:
+    table = tables.get(key, {})
+    if not isinstance(table, dict):
+        raise ConfigurationError(f"{where}: {key} must be a table, [{key}]")
+    return table
+
+
+def _catalogue(models: dict[str, Any], file: str) -> Catalogue:
+    prepared = {}
+    for name in models:
+        where = f'{file}: [models."{name}"]'
+        prepared[name] = _prepare_model(_table(models, name, f"{file}: models"), where, Path(file).parent)
+    return load_catalogue().overlay(prepared, file)
+
+
+def _prepare_model(table: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
+    """Check the address and replace ``api_key_file`` by the key in it."""
+    if "api_key" in table:
+        raise ConfigurationError(f"{where}: api_key: keys do not belong into this file; use api_key_file")
+    check_keys(table, (FACTS | USER_KEYS | {"api_key_file"}) - {"api_key"}, where)
+    prepared = dict(table)
+    if "base_url" in prepared:
+        prepared["base_url"] = _base_url(prepared["base_url"], f"{where}: base_url")
+    if "api_key_file" in prepared:
+        if "base_url" not in prepared:
+            raise ConfigurationError(f"{where}: api_key_file: a key of its own needs a base_url of its own")
+        prepared["api_key"] = _key_from_file(prepared.pop("api_key_file"), f"{where}: api_key_file", folder)
+    return prepared
+
+
+def _api_key(given: Mapping[str, str]) -> Secret | None:
+    if "EMBEDQ_API_KEY" in given and "EMBEDQ_API_KEY_FILE" in given:
+        raise ConfigurationError("EMBEDQ_API_KEY and EMBEDQ_API_KEY_FILE are both set; unset one of them")
+    if "EMBEDQ_API_KEY" in given:
+        return _key(given["EMBEDQ_API_KEY"], "EMBEDQ_API_KEY")
+    if "EMBEDQ_API_KEY_FILE" in given:
+        return _key_from_file(given["EMBEDQ_API_KEY_FILE"], "EMBEDQ_API_KEY_FILE", Path())
+    return None
+
+
+def _key_from_file(name: object, where: str, folder: Path) -> Secret:
+    if not isinstance(name, str):
+        raise ConfigurationError(f"{where}: expected the name of a file")
+    try:
+        return _key((folder / name).read_text("utf-8"), f"{where}: {name}")
+    except OSError as error:
+        raise ConfigurationError(f"{where}: {name} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{where}: {name} is not text") from None
+
+
+def _key(text: str, where: str) -> Secret:
+    """A key goes into a header, where a line break or a space would say something else."""
+    key = text.strip()
+    if not _KEY.fullmatch(key):
+        raise ConfigurationError(f"{where}: the key is empty, or holds spaces or other than ASCII characters")
+    return Secret(key)
+
+
+def _url(given: Mapping[str, str], name: str, default: str, schemes: tuple[str, ...]) -> str:
+    url = given.get(name, default)
+    if url.partition("://")[0] not in schemes or "://" not in url:
+        raise ConfigurationError(f"{name}: expected a URL that starts with {schemes[0]}://")
+    return url
+
+
+def _base_url(url: object, where: str) -> str:
+    """Check the address of a service; the message does not quote it, as it may hold a password."""
+    if not isinstance(url, str):
+        raise ConfigurationError(f"{where}: expected a string")
+    try:
+        parts = urlsplit(url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or any(character.isspace() for character in url):
+        raise ConfigurationError(f"{where}: expected http:// or https:// with a host, such as {AIMLAPI}")
+    if parts.username is not None or parts.query or parts.fragment:
+        raise ConfigurationError(
+            f"{where}: no user, query or fragment may be in it; keys go into api_key_file"
+        )
+    return url.rstrip("/")
+
+
+def _hide_password(url: str) -> str:
+    return _PASSWORD.sub("***", url)
+
+
+_KEY = re.compile(r"[\x21-\x7e]+")
+_PASSWORD = re.compile(r"(?<=:)[^:@/]*(?=@)|(?<=password=)[^&]*")
