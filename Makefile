@@ -1,0 +1,57 @@
+# Needs make and a Python 3.11 to 3.13; everything else is installed into .venv.
+
+BIN := .venv/bin
+IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
+	if "$$python" -c '$(IN_RANGE)' 2>/dev/null; then command -v "$$python"; break; fi; done)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint bench constraints clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: .venv/installed-demo ## Embed and search Python's docstrings: no Docker, no key
+	@$(BIN)/embedq demo
+
+test: lint ## Check and test everything
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: .venv/installed-dev ## Style, types and the boundaries between packages
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+bench: .venv/installed-dev ## Measure texts a second and CPU a text against the floor
+	@$(BIN)/python tests/bench/run.py
+
+install: .venv/installed-dev ## Install everything that developing needs into .venv
+
+constraints: .venv/installed-dev ## Pin the dependencies anew in constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --universal --python-version 3.11 --upgrade \
+		--no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.txt
+
+clean: ## Remove .venv and all that tools left
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench build dist
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+.venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "installing into .venv ..."
+	@$(PIP) -e '.[dev]'
+	@touch $@ .venv/installed-demo
+
+.venv/installed-demo: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "installing into .venv ..."
+	@$(PIP) -e '.[worker,embedded]'
+	@touch $@
+
+.venv/bin/pip:
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "embedq needs Python 3.11, 3.12 or 3.13: install one, or run 'make PYTHON=/path/to/python ...'" >&2; exit 1; fi
+	@"$(PYTHON)" -m venv .venv || { rm -rf .venv; \
+		echo "$(PYTHON) cannot make a virtual environment: on Debian and Ubuntu run 'apt-get install python3-venv'" >&2; \
+		exit 1; }

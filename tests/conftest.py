@@ -1,0 +1,130 @@
+"""Real servers for the tests: started once a session when first asked for, clean for each test."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from itertools import count
+
+import psutil
+import psycopg
+import pytest
+import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from embedq.testing import FakeAPI
+from embedq_worker.embedded.postgres import Postgres
+from embedq_worker.embedded.valkey import Valkey
+
+SESSION_MARK = "PYTEST_SESSION_MARK"
+TEMPLATE = "embedq_template"
+_numbers = count(1)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nothing_left_running() -> Iterator[None]:
+    """At the end of the session no process that it started may be running."""
+    os.environ[SESSION_MARK] = secrets.token_hex(8)
+    yield
+    left = _left_running()
+    for process in left:
+        process.kill()
+    assert not left, f"left running by the tests: {left}"
+
+
+@pytest.fixture(autouse=True)
+def clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the caller's shell reaches a test."""
+    for name in [name for name in os.environ if name.startswith("EMBEDQ_")]:
+        monkeypatch.delenv(name)
+
+
+@pytest.fixture(scope="session")
+def valkey_server() -> Iterator[Valkey]:
+    """The session's Valkey."""
+    with Valkey() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """The session's Postgres, without fsync."""
+    with Postgres(durable=False) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def fake_api_server() -> Iterator[FakeAPI]:
+    """The session's fake API."""
+    with FakeAPI() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def migrated_template(postgres_server: Postgres) -> str:
+    """The name of a database with every migration applied, to copy."""
+    from embedq_worker.store.migrations import apply_migrations
+
+    with psycopg.connect(postgres_server.create_database(TEMPLATE), autocommit=True) as connection:
+        apply_migrations(connection)
+    return TEMPLATE
+
+
+@pytest.fixture
+def broker_url(valkey_server: Valkey) -> str:
+    """URL of an empty Valkey database."""
+    with redis.Redis.from_url(valkey_server.url, retry=Retry(NoBackoff(), 0)) as client:
+        client.flushall()
+    return valkey_server.url
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+    """URL of a fresh, empty database, without the extension pgvector."""
+    yield from _database(postgres_server, "template1")
+
+
+@pytest.fixture
+def database_url(postgres_server: Postgres, migrated_template: str) -> Iterator[str]:
+    """URL of a fresh database with embedq's migrations applied."""
+    yield from _database(postgres_server, migrated_template)
+
+
+@pytest.fixture
+def fake_api(fake_api_server: FakeAPI) -> FakeAPI:
+    """A fake API without settings, faults or counts of other tests."""
+    fake_api_server.reset()
+    return fake_api_server
+
+
+def _database(server: Postgres, template: str) -> Iterator[str]:
+    name = f"test_{next(_numbers)}"
+    yield server.create_database(name, template)
+    server.drop_database(name)
+
+
+def _left_running() -> list[psutil.Process]:
+    """Descendants, and orphans by the mark in their environment, after a moment for those that are ending."""
+    found = set(psutil.Process().children(recursive=True)) | {
+        p for p in psutil.process_iter() if _is_marked(p)
+    }
+    _, left = psutil.wait_procs([p for p in found if not _is_helper(p)], timeout=5)
+    return [p for p in left if p.status() != psutil.STATUS_ZOMBIE]
+
+
+def _is_marked(process: psutil.Process) -> bool:
+    try:
+        marked: bool = process.environ().get(SESSION_MARK) == os.environ[SESSION_MARK]
+        return marked and process.pid != os.getpid()
+    except (psutil.Error, OSError):
+        return False
+
+
+def _is_helper(process: psutil.Process) -> bool:
+    """Python's own helper of ``multiprocessing`` lives as long as the interpreter."""
+    try:
+        return any("resource_tracker" in word for word in process.cmdline())
+    except psutil.Error:
+        return False
