@@ -1,0 +1,129 @@
+-- Registry of collections, item ledger, dead letters, generic search. `embedq migrate` has created the extension before.
+
+CREATE SCHEMA embedq;
+COMMENT ON SCHEMA embedq IS 'The machinery of embedq. Collections are tables of their own, elsewhere.';
+
+CREATE TABLE embedq.migration (
+    number integer PRIMARY KEY,
+    name text NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE embedq.migration IS 'The migrations that made this schema.';
+COMMENT ON COLUMN embedq.migration.number IS 'The number that the file name begins with.';
+COMMENT ON COLUMN embedq.migration.name IS 'The file name without its ending.';
+COMMENT ON COLUMN embedq.migration.applied_at IS 'When it was applied here.';
+
+CREATE TABLE embedq.collection (
+    id integer GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    name text NOT NULL UNIQUE CHECK (name ~ '^[a-z][a-z0-9_]{0,47}$'),
+    table_schema text NOT NULL,
+    model text NOT NULL,
+    dimensions integer NOT NULL CHECK (dimensions > 0),
+    vector_type text NOT NULL CHECK (vector_type IN ('vector', 'halfvec')),
+    versions text NOT NULL CHECK (versions IN ('clock', 'given')),
+    generation integer NOT NULL DEFAULT 1,
+    created_at timestamptz NOT NULL DEFAULT now()
+);
+COMMENT ON TABLE embedq.collection IS 'The registry of collections. Workers publish it to Redis, where producers read it.';
+COMMENT ON COLUMN embedq.collection.id IS 'Never given twice: a collection dropped and created anew has another ledger.';
+COMMENT ON COLUMN embedq.collection.name IS 'Also the name of its table and of its queues.';
+COMMENT ON COLUMN embedq.collection.table_schema IS 'Where its table and its search function are.';
+COMMENT ON COLUMN embedq.collection.model IS 'The model''s id in the catalogue.';
+COMMENT ON COLUMN embedq.collection.dimensions IS 'The size of its vectors.';
+COMMENT ON COLUMN embedq.collection.vector_type IS 'vector: four bytes a dimension; halfvec: two.';
+COMMENT ON COLUMN embedq.collection.versions IS 'clock: versions are microseconds by the broker''s clock; given: the caller''s.';
+COMMENT ON COLUMN embedq.collection.generation IS 'Counts the models that its vectors came from, one after the other.';
+COMMENT ON COLUMN embedq.collection.created_at IS 'When it was created.';
+
+-- No foreign key to collection: it would look up and lock the same row for every item written. `collection drop` deletes a
+-- collection's items, and a writer's transaction fails as a whole once the table is gone.
+CREATE TABLE embedq.item (
+    collection_id integer NOT NULL,
+    id text COLLATE "C" NOT NULL,
+    version bigint NOT NULL,
+    content_hash bytea NOT NULL,
+    chunks integer NOT NULL,
+    tokens integer,
+    truncated boolean NOT NULL DEFAULT false,
+    deleted_at timestamptz,
+    embedded_at timestamptz,
+    PRIMARY KEY (collection_id, id)
+) WITH (fillfactor = 90);  -- room for updates in place: no update here touches an indexed column
+COMMENT ON TABLE embedq.item IS 'The ledger: what is stored of each id. The only guard of versions.';
+COMMENT ON COLUMN embedq.item.collection_id IS 'embedq.collection.id.';
+COMMENT ON COLUMN embedq.item.id IS 'The item''s id. In byte order, which is the order in which writers lock.';
+COMMENT ON COLUMN embedq.item.version IS 'An item that arrives with a lower version is superseded.';
+COMMENT ON COLUMN embedq.item.content_hash IS 'Digest of the content and of what shapes its vector. Of equal versions the higher digest wins.';
+COMMENT ON COLUMN embedq.item.chunks IS 'Rows in the collection''s table; 0 for a deleted id.';
+COMMENT ON COLUMN embedq.item.tokens IS 'Tokens that the model was given; null if the service did not say.';
+COMMENT ON COLUMN embedq.item.truncated IS 'The text was longer than the model takes and was cut.';
+COMMENT ON COLUMN embedq.item.deleted_at IS 'Set on a tombstone: the id was deleted, and older messages must not bring it back.';
+COMMENT ON COLUMN embedq.item.embedded_at IS 'When the vector was written; null on a tombstone.';
+
+CREATE TABLE embedq.dead_letter (
+    number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    collection text,
+    item_id text,
+    version bigint,
+    class text NOT NULL,
+    status integer,
+    code text NOT NULL,
+    parameter text,
+    attempts integer NOT NULL,
+    source text,
+    lane text,
+    first_at timestamptz NOT NULL DEFAULT now(),
+    last_at timestamptz NOT NULL DEFAULT now(),
+    -- An item that dies again of the same cause adds an attempt. Nulls are distinct: of raw messages, none replaces another.
+    UNIQUE (collection, item_id, version, class, code)
+);
+COMMENT ON TABLE embedq.dead_letter IS 'Items that cannot be embedded, and messages that are no jobs, with the reason. Never with their text.';
+COMMENT ON COLUMN embedq.dead_letter.number IS 'In order of arrival.';
+COMMENT ON COLUMN embedq.dead_letter.collection IS 'The collection''s name, which may be unknown here; null if the message named none.';
+COMMENT ON COLUMN embedq.dead_letter.item_id IS 'The item''s id; null for a message that is no job.';
+COMMENT ON COLUMN embedq.dead_letter.version IS 'The item''s version.';
+COMMENT ON COLUMN embedq.dead_letter.class IS 'What kind of error: of this text, of this row, not a job.';
+COMMENT ON COLUMN embedq.dead_letter.status IS 'The API''s HTTP status.';
+COMMENT ON COLUMN embedq.dead_letter.code IS 'Short name of the reason: the API''s, the contract''s rule, or an SQLSTATE.';
+COMMENT ON COLUMN embedq.dead_letter.parameter IS 'The request''s field that the API objects to.';
+COMMENT ON COLUMN embedq.dead_letter.attempts IS 'How often it was tried.';
+COMMENT ON COLUMN embedq.dead_letter.source IS 'The service that enqueued it, as it calls itself.';
+COMMENT ON COLUMN embedq.dead_letter.lane IS 'The lane that it came by.';
+COMMENT ON COLUMN embedq.dead_letter.first_at IS 'When it died first.';
+COMMENT ON COLUMN embedq.dead_letter.last_at IS 'When it died last.';
+
+CREATE TABLE embedq.dead_letter_text (
+    number bigint PRIMARY KEY REFERENCES embedq.dead_letter ON DELETE CASCADE,
+    payload text NOT NULL
+);
+COMMENT ON TABLE embedq.dead_letter_text IS 'What the dead letters said, for replay. A table of its own, so that rights and retention can differ.';
+COMMENT ON COLUMN embedq.dead_letter_text.number IS 'embedq.dead_letter.number.';
+COMMENT ON COLUMN embedq.dead_letter_text.payload IS 'The item as JSON, or the raw message of what is no job.';
+
+CREATE FUNCTION embedq.search(collection text, query vector, k integer DEFAULT 10)
+RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
+LANGUAGE plpgsql STABLE ROWS 10
+AS $$
+DECLARE
+    registered embedq.collection;
+    given integer := cardinality(query::real[]);  -- a cast needs no search path, unlike vector_dims
+    scan text := coalesce(nullif(current_setting('hnsw.iterative_scan', true), ''), 'off');
+BEGIN
+    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.name = search.collection;
+    IF NOT FOUND THEN
+        RAISE undefined_table USING MESSAGE = format('there is no collection %L', collection),
+            HINT = 'SELECT name FROM embedq.collection lists them.';
+    END IF;
+    IF given <> registered.dimensions THEN
+        RAISE data_exception USING MESSAGE = format('the vectors of collection %L have %s dimensions, the query has %s',
+            collection, registered.dimensions, given);
+    END IF;
+    -- An HNSW scan ends after hnsw.ef_search rows (40), fewer than k may ask for, unless it may go on. As settings and not
+    -- as the function's SET clause, which only a superuser may restore from a dump.
+    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    RETURN QUERY EXECUTE format('SELECT * FROM %I.%I($1, $2)', registered.table_schema, registered.name || '_search')
+        USING query, k;
+    PERFORM set_config('hnsw.iterative_scan', scan, true);
+END
+$$;
+COMMENT ON FUNCTION embedq.search IS 'The k rows of a collection nearest to a vector by cosine distance, nearest first, for a collection that is only known when the query runs. k rows even where k is above hnsw.ef_search.';

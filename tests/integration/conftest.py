@@ -1,0 +1,19 @@
+"""What the integration tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from embedq.testing import FakeAPI
+from tests.support.stack import Stack
+
+
+@pytest.fixture
+def stack(broker_url: str, database_url: str, fake_api: FakeAPI, tmp_path: Path) -> Iterator[Stack]:
+    """Real servers and the fake API, empty."""
+    stack = Stack(broker_url, database_url, fake_api, tmp_path)
+    yield stack
+    stack.close()

@@ -1,0 +1,78 @@
+"""The worker's Celery application.
+
+``celery -A embedq_worker.app worker`` works, ``embedq worker`` starts it with less typing.
+"""
+
+from __future__ import annotations
+
+from celery import Celery
+from kombu import Queue
+
+from embedq_worker import tasks
+from embedq_worker.intake.desk import DESK
+from embedq_worker.intake.governor import Window
+from embedq_worker.settings import Settings
+
+DEFAULT_QUEUE = "embedq:default"
+"""Consumed even without collections. A colon, so that no collection's queue can have the name."""
+
+
+class WorkerApp(Celery):
+    """A Celery application with the worker's settings."""
+
+    settings: Settings
+
+
+def create_app(settings: Settings) -> WorkerApp:
+    """The application of a worker with these settings."""
+    app = WorkerApp("embedq", set_as_current=False, autofinalize=True)
+    app.settings = settings
+    app.conf.update(
+        broker_url=settings.broker_url,
+        broker_transport="embedq_worker.intake.transport:Transport",
+        broker_transport_options={
+            "global_keyprefix": settings.key_prefix,
+            "priority_steps": [0],
+            "socket_connect_timeout": 5,
+            "socket_timeout": 30,
+            "socket_keepalive": True,
+        },
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_pool="embedq_worker.pool:EnginePool",
+        worker_consumer="embedq_worker.intake.consumer:Consumer",
+        # Plain `celery worker` would hold as many messages as there are cores.
+        worker_concurrency=settings.worker.in_hand,
+        worker_prefetch_multiplier=1,
+        worker_eta_task_limit=1000,
+        worker_enable_prefetch_count_reduction=False,  # the governor gives the room
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_redirect_stdouts=False,
+        task_default_queue=DEFAULT_QUEUE,
+        task_queues=[Queue(DEFAULT_QUEUE, routing_key=DEFAULT_QUEUE, no_declare=True)],
+        task_create_missing_queues=False,
+        task_acks_late=True,
+        task_ignore_result=True,
+        task_serializer="json",
+        result_accept_content=["json"],
+        accept_content=["json"],
+        worker_send_task_events=False,  # a monitor that asks gets them
+    )
+    tasks.register(app)
+    DESK.open(
+        Window(
+            messages=settings.worker.in_hand,
+            items=settings.worker.window_items,
+            size=settings.worker.window_bytes,
+        )
+    )
+    return app
+
+
+def __getattr__(name: str) -> WorkerApp:
+    """``app``, made from the environment when Celery asks for it."""
+    if name != "app":
+        raise AttributeError(name)
+    app = create_app(Settings.from_environment())
+    globals()["app"] = app
+    return app

@@ -1,0 +1,3 @@
+"""The worker's commands; ``embedq.cli`` finds them by name."""
+
+from __future__ import annotations

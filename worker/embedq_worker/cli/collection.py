@@ -1,0 +1,138 @@
+"""``embedq collection``: create, list and drop collections."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import msgspec
+
+from embedq.broker import Broker
+from embedq.contract import Versions
+from embedq.errors import BrokerUnavailable
+from embedq_worker.cli.session import open_broker, open_database, publish
+from embedq_worker.errors import CollectionBusy
+from embedq_worker.settings import Settings
+from embedq_worker.store.collections import VectorType, create_collection, drop_collection, get_collection
+from embedq_worker.store.queues import Waiting, purge, waiting
+
+
+@click.group(epilog="Example: embedq collection create docs --model text-embedding-3-small")
+def collection() -> None:
+    """Create, list and drop collections."""
+
+
+@collection.command(
+    epilog="Example: embedq collection create docs --model text-embedding-3-small --dimensions 512"
+)
+@click.argument("name")
+@click.option("--model", required=True, help="Model of the catalogue, by id or alias.")
+@click.option("--dimensions", type=click.IntRange(min=1), help="Size of a vector. Default: the model's own.")
+@click.option(
+    "--type",
+    "vector_type",
+    type=click.Choice(["vector", "halfvec"]),
+    help="Column type. Default: vector up to 2,000 dimensions, halfvec above.",
+)
+@click.option("--schema", default="public", show_default=True, help="Where to put the table; must exist.")
+@click.option(
+    "--versions",
+    type=click.Choice(["clock", "given"]),
+    default="clock",
+    show_default=True,
+    help="Who orders the writes of one id: the broker's clock, or the integers that producers give.",
+)
+def create(
+    name: str,
+    model: str,
+    dimensions: int | None,
+    vector_type: VectorType | None,
+    schema: str,
+    versions: Versions,
+) -> None:
+    """Create a collection: a table NAME with a vector column, and the function NAME_search.
+
+    Safe to repeat with the same options. The vectors get no index yet: load first, then `embedq index build
+    NAME`.
+    """
+    settings = Settings.from_environment()
+    usable = settings.catalogue.usable(model)
+    with open_database(settings) as connection, open_broker(settings) as broker:
+        made = create_collection(
+            connection,
+            name=name,
+            model=usable,
+            dimensions=dimensions,
+            vector_type=vector_type,
+            schema=schema,
+            versions=versions,
+        )
+        click.echo(
+            f"{made.name}: {made.model}, {made.vector_type}({made.dimensions}) in schema {made.table_schema}"
+        )
+        publish(connection, broker, settings)
+
+
+@collection.command("list", epilog="Example: embedq collection list --json")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable: a list of objects.")
+def list_(as_json: bool) -> None:
+    """List the collections, and publish them to producers."""
+    settings = Settings.from_environment()
+    with open_database(settings) as connection, open_broker(settings) as broker:
+        collections = publish(connection, broker, settings)
+    if as_json:
+        click.echo(json.dumps(msgspec.to_builtins(collections), indent=2))
+        return
+    for each in collections:
+        column = f"{each.vector_type}({each.dimensions})"
+        click.echo(
+            f"{each.name}  {each.model}  {column}  schema {each.table_schema}  versions {each.versions}"
+        )
+    if not collections:
+        click.echo("no collections yet; create one with `embedq collection create`", err=True)
+
+
+@collection.command(epilog="Example: embedq collection drop docs --yes")
+@click.argument("name")
+@click.option("--purge", "purging", is_flag=True, help="Also delete the messages that are queued for it.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def drop(name: str, purging: bool, yes: bool) -> None:
+    """Drop a collection with its table, vectors and ledger. Its dead letters stay.
+
+    Refused while messages for it are queued or in the hands of workers, unless --purge is given.
+    """
+    settings = Settings.from_environment()
+    with open_database(settings) as connection, open_broker(settings) as broker:
+        found = get_collection(connection, name)
+        if not purging:
+            _refuse_if_waiting(name, _waiting(broker, name, settings))
+        if not yes:
+            click.confirm(
+                f"Drop the table {found.table_schema}.{found.name} and all its vectors?", abort=True
+            )
+        drop_collection(connection, name)
+        publish(connection, broker, settings)
+        # Last: producers that had not read the new registry may have enqueued until now.
+        purged = broker.call(lambda client: purge(client, name, settings.key_prefix)) if purging else 0
+    click.echo(f"dropped {name}" + (f", {purged} queued messages deleted" if purging else ""))
+
+
+def _waiting(broker: Broker, name: str, settings: Settings) -> Waiting:
+    try:
+        return broker.call(lambda client: waiting(client, name, settings.key_prefix))
+    except BrokerUnavailable as error:
+        raise CollectionBusy(
+            f"collection {name!r} was not dropped: whether messages for it are queued is not known "
+            f"while Redis is away ({error})"
+        ) from error
+
+
+def _refuse_if_waiting(name: str, found: Waiting) -> None:
+    if found:
+        places = [f"{count} in lane {lane}" for lane, count in found.queued.items() if count]
+        if found.in_hand:
+            places.append(f"{found.in_hand} in the hands of workers")
+        raise CollectionBusy(
+            f"collection {name!r} was not dropped: it has messages, {', '.join(places)}"
+            "; let the workers finish, or give --purge to delete what is queued"
+        )

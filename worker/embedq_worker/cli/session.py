@@ -1,0 +1,42 @@
+"""What every command opens: settings, the database, the broker."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from embedq.broker import Broker
+from embedq_worker.settings import Settings
+from embedq_worker.store.collections import Collection, list_collections
+from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.registry import publish_registry
+
+
+@contextmanager
+def open_database(settings: Settings) -> Iterator[Connection]:
+    """A connection to the database. Raises ``DatabaseAway``."""
+    connection = connect(settings.database_url)
+    try:
+        yield connection
+    finally:
+        connection.close()
+
+
+@contextmanager
+def open_broker(settings: Settings) -> Iterator[Broker]:
+    """The broker; connects with the first command, which raises ``BrokerUnavailable``."""
+    broker = Broker(settings.broker_url, settings.key_prefix)
+    try:
+        yield broker
+    finally:
+        broker.close()
+
+
+def publish(connection: Connection, broker: Broker, settings: Settings) -> list[Collection]:
+    """Publish the registry to producers; returns the collections.
+
+    Raises ``StoreError`` and ``BrokerUnavailable``.
+    """
+    collections = list_collections(connection)
+    broker.call(lambda client: publish_registry(client, collections, settings.key_prefix))
+    return collections

@@ -1,0 +1,154 @@
+"""What the pool hands to the engine, and how a job is read from it."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from embedq.contract import ENQUEUED_AT_HEADER, MAX_ITEMS, MAX_VERSION, Item, Job, Query, Versions, check_item
+from embedq.errors import InvalidItem
+from embedq_worker.engine.work import Summary
+from embedq_worker.errors import NotAJob
+
+
+@dataclass(slots=True)
+class Delivery:
+    """A message's content.
+
+    ``payload`` is the task's keyword arguments, or the raw body of what is not a job.
+    """
+
+    task_id: str
+    queue: str
+    payload: object
+    headers: Mapping[str, Any]
+    finish: Callable[[Summary], None]
+    """Called once, from the engine's thread, after the commit."""
+
+    @property
+    def collection(self) -> str:
+        """The collection whose queue the message came from."""
+        return self.queue.split(".")[1] if "." in self.queue else self.queue
+
+    @property
+    def lane(self) -> str:
+        """The lane whose queue the message came from."""
+        _, _, lane = self.queue.rpartition(".")
+        return lane if lane in ("bulk", "query") else "live"
+
+    @property
+    def enqueued_at(self) -> float:
+        """Seconds since the epoch: when it was enqueued as its header says, else now."""
+        said = self.headers.get(ENQUEUED_AT_HEADER)
+        usable = isinstance(said, int | float) and not isinstance(said, bool) and 0 < said < MAX_VERSION / 1e6
+        return float(said) if usable and said is not None else time.time()
+
+
+@dataclass(slots=True)
+class ReadJob:
+    """A job's items: those that keep the contract's rules, and the others as they came with what is wrong."""
+
+    source: str | None
+    good: list[Item] = field(default_factory=list)
+    bad: list[tuple[object, InvalidItem]] = field(default_factory=list)
+
+
+class _Envelope(msgspec.Struct, frozen=True):
+    """A job whose items are not looked at yet."""
+
+    v: int
+    collection: str
+    items: list[Any]
+    source: str | None = None
+
+
+def read_job(delivery: Delivery, versions: Versions) -> ReadJob:
+    """Read a job; one bad item does not cost its neighbours. Raises ``NotAJob``."""
+    payload = delivery.payload
+    raw = payload.get("job") if isinstance(payload, dict) else None
+    try:
+        job = msgspec.convert(raw, Job)
+        items: list[Item | InvalidItem] = list(job.items)
+        source = job.source
+    except msgspec.ValidationError:
+        envelope = _read_envelope(raw)
+        items = [_read_item(item) for item in envelope.items]
+        source = envelope.source
+    named = raw.get("collection") if isinstance(raw, dict) else None
+    if named != delivery.collection:
+        raise NotAJob("wrong_queue")
+    raws = raw["items"] if isinstance(raw, dict) else []
+    return _checked(ReadJob(source), zip(raws, items, strict=True), versions)
+
+
+def read_query(delivery: Delivery) -> Query:
+    """Read a query. Raises ``NotAJob``."""
+    try:
+        query = msgspec.convert(delivery.payload, Query)
+    except msgspec.ValidationError:
+        raise NotAJob("not_a_query") from None
+    if query.collection != delivery.collection:
+        raise NotAJob("wrong_queue")
+    return query
+
+
+def version_of(item: Item, delivery: Delivery) -> int:
+    """The item's version; microseconds by the broker's clock where the client gave none."""
+    return item.version if item.version is not None else int(delivery.enqueued_at * 1_000_000)
+
+
+def as_payload(raw: object) -> str:
+    """Anything that came in a message as text that Postgres can store.
+
+    JSON in ASCII, or the text with its NULs escaped.
+    """
+    if isinstance(raw, bytes):
+        raw = raw.decode("utf-8", "backslashreplace")
+    if isinstance(raw, str):
+        return raw.encode("utf-8", "backslashreplace").decode().replace("\x00", "\\u0000")
+    return json.dumps(raw, default=repr)
+
+
+def item_id_of(raw: object) -> str | None:
+    """The id in a bad item, if it is one that can be stored."""
+    item_id = raw.get("id") if isinstance(raw, dict) else None
+    if not isinstance(item_id, str) or not item_id or "\x00" in item_id:
+        return None
+    return item_id.encode("utf-8", "backslashreplace").decode()[:512]
+
+
+def _checked(job: ReadJob, items: Any, versions: Versions) -> ReadJob:
+    for raw, item in items:
+        try:
+            if isinstance(item, InvalidItem):
+                raise item
+            check_item(item, versions)
+        except InvalidItem as error:
+            job.bad.append((raw, error))
+        else:
+            job.good.append(item)
+    return job
+
+
+def _read_envelope(raw: object) -> _Envelope:
+    try:
+        envelope = msgspec.convert(raw, _Envelope)
+    except msgspec.ValidationError:
+        raise NotAJob("not_a_job") from None
+    if envelope.v != 1:
+        raise NotAJob("unknown_version")
+    if not 1 <= len(envelope.items) <= MAX_ITEMS:
+        raise NotAJob("too_many_items" if envelope.items else "no_items")
+    return envelope
+
+
+def _read_item(raw: object) -> Item | InvalidItem:
+    try:
+        return msgspec.convert(raw, Item)
+    except msgspec.ValidationError:
+        return InvalidItem(item_id_of(raw), "wrong_type", "its fields are not of the contract's types")

@@ -1,0 +1,119 @@
+"""The directory.
+
+Which collections there are, kept current while the worker runs, and published to producers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import redis
+from psycopg.rows import class_row
+from redis.exceptions import RedisError
+
+from embedq.contract import REGISTRY_KEY, queue_name
+from embedq_sql import statement
+from embedq_worker.catalogue import Model
+from embedq_worker.errors import CatalogueError, DatabaseAway, StoreError
+from embedq_worker.settings import Settings
+from embedq_worker.store.collections import Collection
+from embedq_worker.store.database import Database
+from embedq_worker.store.registry import publish_registry
+
+logger = logging.getLogger(__name__)
+
+_LOOK_EVERY = 2.0
+"""Seconds between looks at the collections in the database."""
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A collection that this worker can serve, with its model."""
+
+    collection: Collection
+    model: Model
+
+
+class Directory:
+    """Collections by name. ``on_queues`` is told the queues to consume whenever they change."""
+
+    def __init__(
+        self, database: Database, settings: Settings, on_queues: Callable[[frozenset[str]], None]
+    ) -> None:
+        self._database = database
+        self._settings = settings
+        self._on_queues = on_queues
+        self._served: dict[str, Served] = {}
+        self._seen: list[Collection] | None = None
+        self._redis = redis.from_url(settings.broker_url, socket_timeout=5, socket_connect_timeout=5)
+        self._complaints: set[str] = set()
+
+    def served(self, name: str) -> Served | None:
+        """The collection of that name, if this worker can serve it."""
+        return self._served.get(name)
+
+    async def keep_current(self) -> None:
+        """Look for ever."""
+        while True:
+            try:
+                await self.look()
+            except StoreError as error:
+                logger.warning("the collections cannot be read: %s", error)
+            await asyncio.sleep(_LOOK_EVERY)
+
+    async def look(self) -> None:
+        """Read the collections now, waiting for the database if it is away."""
+        while True:
+            try:
+                collections = await self._read()
+                break
+            except DatabaseAway as error:
+                logger.warning("the collections cannot be read, trying again: %s", error)
+                await asyncio.sleep(_LOOK_EVERY)
+        changed = collections != self._seen
+        if changed:
+            self._seen = collections
+            self._serve(collections)
+        if changed or not await asyncio.to_thread(self._is_published):
+            await asyncio.to_thread(self._publish, collections)
+
+    async def _read(self) -> list[Collection]:
+        async with self._database.connection() as connection:
+            cursor = connection.cursor(row_factory=class_row(Collection))
+            await cursor.execute(statement("collections"))
+            return await cursor.fetchall()
+
+    def _serve(self, collections: list[Collection]) -> None:
+        wanted = self._settings.collections
+        self._served = {}
+        for collection in collections:
+            if wanted and collection.name not in wanted:
+                continue
+            try:
+                model = self._settings.catalogue.usable(collection.model)
+            except CatalogueError as error:
+                self._complain(collection.name, error)
+                continue
+            self._served[collection.name] = Served(collection, model)
+        lanes = self._settings.lanes
+        self._on_queues(frozenset(queue_name(name, lane) for name in self._served for lane in lanes))
+
+    def _complain(self, name: str, error: CatalogueError) -> None:
+        if name not in self._complaints:
+            logger.error("collection %s is not served, its jobs stay queued: %s", name, error)
+        self._complaints.add(name)
+
+    def _is_published(self) -> bool:
+        try:
+            return bool(self._redis.exists(self._settings.key_prefix + REGISTRY_KEY))
+        except (RedisError, OSError):
+            return True  # away: there is nothing to be done now
+
+    def _publish(self, collections: list[Collection]) -> None:
+        try:
+            publish_registry(self._redis, collections, self._settings.key_prefix)
+        except (RedisError, OSError) as error:
+            logger.warning("the registry of collections cannot be published: %s", type(error).__name__)

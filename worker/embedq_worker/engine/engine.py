@@ -1,0 +1,280 @@
+"""The engine: one asyncio thread a process, from messages to committed rows."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+
+import redis.asyncio as redis
+
+from embedq.errors import InvalidItem
+from embedq_worker.api.client import ApiClient
+from embedq_worker.api.request import Purpose
+from embedq_worker.catalogue import Model
+from embedq_worker.engine.burial_queue import BurialQueue
+from embedq_worker.engine.delivery import (
+    Delivery,
+    as_payload,
+    item_id_of,
+    read_job,
+    read_query,
+    version_of,
+)
+from embedq_worker.engine.directory import Directory, Served
+from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.pipeline import Pipeline
+from embedq_worker.engine.queries import Queries
+from embedq_worker.engine.work import Outcome, RunningItem, RunningJob
+from embedq_worker.errors import NotAJob
+from embedq_worker.limiter import Limiter
+from embedq_worker.settings import Settings
+from embedq_worker.store.burial import DeadLetter
+from embedq_worker.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+
+class Engine:
+    """Takes deliveries from any thread.
+
+    ``on_queues`` is called, on the engine's thread, with the queues to consume.
+    """
+
+    def __init__(self, settings: Settings, *, on_queues: Callable[[frozenset[str]], None]) -> None:
+        self._settings = settings
+        self._on_queues = on_queues
+        self._incoming: deque[Delivery] = deque()
+        self._thread = threading.Thread(target=self._run, name="embedq-engine", daemon=True)
+        self._loop = asyncio.new_event_loop()
+        self._poked = False
+        self._parts: _Parts | None = None
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def submit(self, delivery: Delivery) -> None:
+        """Hand over a message's content.
+
+        Its ``finish`` is called when everything that it says is committed.
+        """
+        self._incoming.append(delivery)
+        if not self._poked:
+            self._poked = True
+            self._loop.call_soon_threadsafe(self._take_in)
+
+    def drain(self, seconds: float) -> None:
+        """Make no more calls.
+
+        Let those in flight be answered, written and finished, for at most ``seconds``.
+        """
+        with suppress(TimeoutError):
+            asyncio.run_coroutine_threadsafe(self._drain(), self._loop).result(seconds)
+
+    def stop(self) -> None:
+        """Stop the thread; what is unfinished stays so."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(10)
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self._loop)
+        self._loop.run_until_complete(self._open())
+        try:
+            self._loop.run_forever()
+        finally:
+            self._loop.run_until_complete(self._close())
+            self._loop.close()
+
+    async def _open(self) -> None:
+        self._parts = _Parts(self._settings, self._on_queues)
+        await self._parts.open()
+        self._take_in()
+
+    async def _drain(self) -> None:
+        if self._parts is not None:
+            await self._parts.drain()
+
+    async def _close(self) -> None:
+        if self._parts is not None:
+            await self._parts.close()
+
+    def _take_in(self) -> None:
+        self._poked = False
+        if self._parts is None:
+            return  # not open yet: it looks again when it is
+        while self._incoming:
+            self._parts.take(self._incoming.popleft())
+
+
+class _Parts:
+    """Everything that lives on the engine's loop."""
+
+    def __init__(self, settings: Settings, on_queues: Callable[[frozenset[str]], None]) -> None:
+        self._settings = settings
+        self._database = Database(settings.database_url, connections=settings.worker.database_connections)
+        self._redis: redis.Redis = redis.from_url(
+            settings.broker_url, socket_timeout=5, socket_connect_timeout=5
+        )
+        self._limiter = Limiter(
+            settings.broker_url, lease=settings.worker.lease, key_prefix=settings.key_prefix
+        )
+        self._client = ApiClient(settings)
+        self._burials = BurialQueue(self._database)
+        self._queries = Queries(self._redis, settings.key_prefix)
+        self._directory = Directory(self._database, settings, on_queues)
+        self._dispatchers: dict[tuple[str, int, Purpose], Dispatcher] = {}
+        self._pipelines: dict[int, Pipeline] = {}
+        self._dispatching: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._unknown: deque[Delivery] = deque()
+
+    async def open(self) -> None:
+        await self._database.open()
+        await self._client.__aenter__()
+        self._tasks = [
+            asyncio.create_task(work)
+            for work in (self._limiter.keep_alive(), self._burials.run(), self._directory.keep_current())
+        ]
+
+    async def drain(self) -> None:
+        for task in self._dispatching:
+            task.cancel()
+        for dispatcher in self._dispatchers.values():
+            await dispatcher.finish_calls()
+        for pipeline in self._pipelines.values():
+            await pipeline.finish_writes()
+        await self._burials.finish()
+        await self._queries.finish()
+
+    async def close(self) -> None:
+        tasks = [*self._tasks, *self._dispatching]
+        for part in (*self._pipelines.values(), *self._dispatchers.values()):
+            tasks += part.tasks
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._client.__aexit__(None, None, None)
+        await self._limiter.close()
+        await self._redis.aclose()
+        await self._database.close()
+
+    def take(self, delivery: Delivery) -> None:
+        """Read a message's content and send its items on their way.
+
+        An error of ours costs only this message.
+        """
+        try:
+            self._take(delivery)
+        except NotAJob as error:
+            self._bury_message(delivery, error.code)
+        except Exception as error:
+            logger.exception("a message of queue %s could not be taken", delivery.queue)
+            self._bury_message(delivery, type(error).__name__)
+
+    def _take(self, delivery: Delivery) -> None:
+        if "embedq_code" in delivery.headers:
+            raise NotAJob(str(delivery.headers["embedq_code"]))
+        served = self._directory.served(delivery.collection)
+        if served is None:
+            task = asyncio.create_task(self._take_after_a_look(delivery))
+            self._tasks.append(task)
+            task.add_done_callback(self._tasks.remove)
+        else:
+            self._take_served(delivery, served)
+
+    async def _take_after_a_look(self, delivery: Delivery) -> None:
+        """The collection may be younger than what we know of."""
+        await self._directory.look()
+        try:
+            served = self._directory.served(delivery.collection)
+            if served is None:
+                raise NotAJob("unknown_collection")
+            self._take_served(delivery, served)
+        except NotAJob as error:
+            self._bury_message(delivery, error.code)
+
+    def _take_served(self, delivery: Delivery, served: Served) -> None:
+        if delivery.lane == "query":
+            self._take_query(delivery, served)
+        else:
+            self._take_job(delivery, served)
+
+    def _take_query(self, delivery: Delivery, served: Served) -> None:
+        try:
+            query = read_query(delivery)
+        except NotAJob as error:
+            self._queries.fail(delivery.task_id, error.code, str(error), delivery.finish)
+            return
+        self._queries.ask(query, delivery.task_id, self._dispatcher(served, "query"), delivery.finish)
+
+    def _take_job(self, delivery: Delivery, served: Served) -> None:
+        read = read_job(delivery, served.collection.versions)
+        job = RunningJob(
+            len(read.good) + len(read.bad), lane=delivery.lane, source=read.source, finish=delivery.finish
+        )
+        for raw, error in read.bad:
+            self._bury_item(delivery, job, raw, error)
+        pipeline = self._pipeline(served)
+        for item in read.good:
+            text = None if item.deleted else item.text
+            pipeline.take(RunningItem(job, item.id, version_of(item, delivery), text, item.metadata))
+
+    def _pipeline(self, served: Served) -> Pipeline:
+        pipeline = self._pipelines.get(served.collection.id)
+        if pipeline is None:
+            pipeline = Pipeline(
+                served.collection,
+                served.model,
+                database=self._database,
+                dispatcher=self._dispatcher(served, "document"),
+                bury=self._burials.add,
+            )
+            self._pipelines[served.collection.id] = pipeline
+            pipeline.start()
+        return pipeline
+
+    def _dispatcher(self, served: Served, purpose: Purpose) -> Dispatcher:
+        key = (served.model.id, served.collection.dimensions, purpose)
+        dispatcher = self._dispatchers.get(key)
+        if dispatcher is None:
+            dispatcher = self._dispatchers[key] = self._new_dispatcher(served.model, *key[1:])
+            self._dispatching.append(asyncio.create_task(dispatcher.run()))
+        return dispatcher
+
+    def _new_dispatcher(self, model: Model, dimensions: int, purpose: Purpose) -> Dispatcher:
+        return Dispatcher(
+            model,
+            dimensions,
+            purpose,
+            client=self._client,
+            gate=self._limiter.gate(model.id, model.max_concurrency),
+            batch_wait=self._settings.worker.batch_wait if purpose == "document" else 0.0,
+            retry_time=self._settings.worker.retry_time,
+        )
+
+    def _bury_item(self, delivery: Delivery, job: RunningJob, raw: object, error: InvalidItem) -> None:
+        letter = DeadLetter(
+            collection=delivery.collection,
+            lane=delivery.lane,
+            cause="text",
+            code=error.rule,
+            item_id=item_id_of(raw),
+            source=job.source,
+            payload=as_payload(raw),
+        )
+        self._burials.add(letter, partial(job.settle, Outcome.DEAD))
+
+    def _bury_message(self, delivery: Delivery, code: str) -> None:
+        letter = DeadLetter(
+            collection=delivery.collection,
+            lane=delivery.lane,
+            cause="not_a_job",
+            code=code,
+            payload=as_payload(delivery.payload),
+        )
+        self._burials.add(letter, partial(delivery.finish, {"items": 1, "dead": 1}))

@@ -1,0 +1,178 @@
+"""The pipeline of one collection.
+
+What arrives is held against the ledger, embedded where needed, and written.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+
+from embedq.contract import Item
+from embedq_worker.catalogue import Model
+from embedq_worker.catalogue.model import count_characters
+from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.work import Outcome, RunningItem, Vector
+from embedq_worker.engine.write_queue import Change, WriteQueue
+from embedq_worker.errors import ApiError, DatabaseAway
+from embedq_worker.store.burial import DeadLetter
+from embedq_worker.store.collections import Collection
+from embedq_worker.store.database import Database
+from embedq_worker.store.ledger import Known, look_up
+from embedq_worker.store.writer import Writer
+
+logger = logging.getLogger(__name__)
+
+_LOOK_UP_ITEMS = 2000
+"""Items of one question to the ledger."""
+Bury = Callable[[DeadLetter, Callable[[], None]], None]
+"""Writes a dead letter and calls back after its commit."""
+
+
+class Pipeline:
+    """Takes the items of one collection to their outcome."""
+
+    def __init__(
+        self, collection: Collection, model: Model, *, database: Database, dispatcher: Dispatcher, bury: Bury
+    ) -> None:
+        self.collection = collection
+        self._model = model
+        self._database = database
+        self._dispatcher = dispatcher
+        self._bury = bury
+        self._arrivals: deque[RunningItem] = deque()
+        self._arrived = asyncio.Event()
+        self._writes = WriteQueue(
+            Writer(database, collection), refused=self._refused_by_postgres, changed=self._take_again
+        )
+        self.tasks: list[asyncio.Task[None]] = []
+
+    def start(self) -> None:
+        """Start working."""
+        self.tasks = [asyncio.create_task(self._admit()), asyncio.create_task(self._writes.run())]
+
+    async def finish_writes(self) -> None:
+        """Wait until every vector in hand is written."""
+        await self._writes.finish()
+
+    def take(self, item: RunningItem) -> None:
+        """Take an item that keeps the contract's rules."""
+        if item.text is None:
+            self._writes.add(item, Change.DELETE)
+        elif self._too_long(item.text):
+            self._dead(item, cause="text", code="too_long")
+        else:
+            self._take_again(item)
+
+    def _take_again(self, item: RunningItem) -> None:
+        self._arrivals.append(item)
+        self._arrived.set()
+
+    def _too_long(self, text: str) -> bool:
+        limit = self._model.max_chars_alone
+        return limit is not None and count_characters(text) > limit
+
+    async def _admit(self) -> None:
+        """Hold arrivals against the ledger, many at a time."""
+        while True:
+            await self._arrived.wait()
+            self._arrived.clear()
+            while self._arrivals:
+                count = min(len(self._arrivals), _LOOK_UP_ITEMS)
+                items = [self._arrivals.popleft() for _ in range(count)]
+                known = await self._known(items)
+                for item in items:
+                    self._admit_one(item, known.get(item.id))
+
+    def _admit_one(self, item: RunningItem, known: Known | None) -> None:
+        if known is not None and known.order == item.order:
+            item.settle(Outcome.UNCHANGED)
+        elif known is not None and known.order > item.order:
+            item.settle(Outcome.SUPERSEDED)
+        elif known is not None and not known.deleted and known.content_hash == item.content_hash:
+            self._writes.add(item, Change.TOUCH)
+        else:
+            assert item.text is not None
+            self._dispatcher.ask(item.content_hash, item.text, _Embedding(self, item))
+
+    async def _known(self, items: list[RunningItem]) -> dict[str, Known]:
+        delay = 0.05
+        ids = list({item.id for item in items})
+        while True:
+            try:
+                return await look_up(self._database, self.collection.id, ids)
+            except DatabaseAway as error:
+                if delay > 1:
+                    logger.warning("collection %s waits for the database: %s", self.collection.name, error)
+                await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter
+                delay = min(delay * 2, 5.0)
+
+    def embedded(self, item: RunningItem, vector: Vector, tokens: int) -> None:
+        """The vector of an item has come."""
+        item.vector = vector
+        item.tokens = tokens
+        self._writes.add(item, Change.PUT)
+
+    def refused(self, item: RunningItem, error: ApiError, attempts: int) -> None:
+        """The service refuses an item's text."""
+        item.attempts = attempts
+        self._dead(
+            item, cause="text", code=error.code or "bad_input", status=error.status, parameter=error.parameter
+        )
+
+    def _refused_by_postgres(self, item: RunningItem, code: str) -> None:
+        self._dead(item, cause="row", code=code)
+
+    def _dead(
+        self,
+        item: RunningItem,
+        *,
+        cause: str,
+        code: str,
+        status: int | None = None,
+        parameter: str | None = None,
+    ) -> None:
+        letter = DeadLetter(
+            collection=self.collection.name,
+            lane=item.job.lane,
+            cause=cause,
+            code=code,
+            status=status,
+            parameter=parameter,
+            item_id=item.id,
+            version=item.version,
+            attempts=item.attempts,
+            source=item.job.source,
+            payload=_payload(item),
+        )
+        self._bury(letter, lambda: item.settle(Outcome.DEAD))
+
+
+class _Embedding:
+    """An item that waits for its vector."""
+
+    __slots__ = ("_item", "_pipeline")
+
+    def __init__(self, pipeline: Pipeline, item: RunningItem) -> None:
+        self._pipeline = pipeline
+        self._item = item
+
+    def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
+        self._item.attempts = attempts
+        self._pipeline.embedded(self._item, vector, tokens)
+
+    def refused(self, error: ApiError, attempts: int) -> None:
+        self._pipeline.refused(self._item, error, attempts)
+
+
+def _payload(item: RunningItem) -> str:
+    stored = Item(
+        id=item.id, text=item.text, version=item.version, metadata=item.metadata, deleted=item.text is None
+    )
+    return json.dumps(msgspec.to_builtins(stored))

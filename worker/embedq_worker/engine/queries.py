@@ -1,0 +1,93 @@
+"""Queries.
+
+One text each, embedded before everything else, the vector pushed to a list that its caller waits on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Callable
+
+import msgspec
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from embedq.contract import Query, QueryReply, reply_key
+from embedq_worker.engine.batcher import Vector
+from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.work import Summary, content_hash
+from embedq_worker.errors import ApiError
+
+_REPLY_LIFE = 60
+"""Seconds that an answer waits for its caller."""
+
+
+class Queries:
+    """Answers queries over Redis."""
+
+    def __init__(self, client: redis.Redis, key_prefix: str) -> None:
+        self._redis = client
+        self._prefix = key_prefix
+        self._replies: set[asyncio.Task[None]] = set()
+
+    def ask(
+        self, query: Query, task_id: str, dispatcher: Dispatcher, finish: Callable[[Summary], None]
+    ) -> None:
+        """Have a query's text embedded and answer it."""
+        waiter = _Asker(self, task_id, finish)
+        dispatcher.ask(content_hash(query.text), query.text, waiter)
+
+    def fail(self, task_id: str, code: str, explanation: str, finish: Callable[[Summary], None]) -> None:
+        """Answer a query with an error."""
+        self.reply(task_id, QueryReply(v=1, error=code, explanation=explanation), finish)
+
+    def reply(self, task_id: str, reply: QueryReply, finish: Callable[[Summary], None]) -> None:
+        """Push an answer; a caller that no longer waits lets it lapse."""
+        task = asyncio.create_task(self._push(task_id, reply))
+        self._replies.add(task)
+        task.add_done_callback(self._replies.discard)
+        task.add_done_callback(lambda _: finish({"items": 1, "dead" if reply.error else "answered": 1}))
+
+    async def finish(self) -> None:
+        """Wait for the answers on their way."""
+        while self._replies:
+            await asyncio.wait(self._replies)
+
+    async def _push(self, task_id: str, reply: QueryReply) -> None:
+        if not _is_uuid(task_id):  # it becomes part of a key's name
+            return
+        key = self._prefix + reply_key(task_id)
+        try:
+            async with self._redis.pipeline(transaction=True) as pipe:
+                pipe.rpush(key, msgspec.json.encode(reply))
+                pipe.expire(key, _REPLY_LIFE)
+                await pipe.execute()
+        except (RedisError, OSError):
+            return  # the caller's own time-out tells it
+
+
+class _Asker:
+    """A query that waits for its vector."""
+
+    __slots__ = ("_finish", "_queries", "_task_id")
+
+    def __init__(self, queries: Queries, task_id: str, finish: Callable[[Summary], None]) -> None:
+        self._queries = queries
+        self._task_id = task_id
+        self._finish = finish
+
+    def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
+        self._queries.reply(self._task_id, QueryReply(v=1, vector=vector.tolist()), self._finish)
+
+    def refused(self, error: ApiError, attempts: int) -> None:  # noqa: ARG002  # a Waiter
+        self._queries.fail(
+            self._task_id, error.code or "bad_input", "the service refuses the text", self._finish
+        )
+
+
+def _is_uuid(text: str) -> bool:
+    try:
+        return str(uuid.UUID(text)) == text.lower()
+    except ValueError:
+        return False

@@ -1,0 +1,92 @@
+"""Jobs and items while they are in the engine."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from enum import StrEnum
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Vector = NDArray[np.float32]
+"""One vector, shape (dimensions,)."""
+Summary = dict[str, int]
+"""What became of a job, as counts."""
+
+
+class Outcome(StrEnum):
+    """What became of an item."""
+
+    STORED = "stored"
+    UNCHANGED = "unchanged"
+    """Its text was stored already: only its version moved."""
+    DELETED = "deleted"
+    SUPERSEDED = "superseded"
+    """A newer version of its id was stored before it."""
+    DEAD = "dead"
+
+
+class RunningJob:
+    """A job in the engine; calls ``finish`` with the summary when its last item is settled."""
+
+    __slots__ = ("_finish", "_remaining", "_summary", "lane", "source", "started")
+
+    def __init__(
+        self, items: int, *, lane: str, source: str | None, finish: Callable[[Summary], None]
+    ) -> None:
+        self.lane = lane
+        self.source = source
+        self.started = monotonic()
+        self._finish = finish
+        self._remaining = items
+        self._summary: Summary = {"items": items}
+
+    def settle(self, outcome: Outcome, tokens: int = 0) -> None:
+        """One item is done."""
+        summary = self._summary
+        summary[outcome] = summary.get(outcome, 0) + 1
+        if tokens:
+            summary["tokens"] = summary.get("tokens", 0) + tokens
+        self._remaining -= 1
+        if not self._remaining:
+            summary["milliseconds"] = round((monotonic() - self.started) * 1000)
+            self._finish(summary)
+
+
+class RunningItem:
+    """An item in the engine: what the message said, and its vector once it has one."""
+
+    __slots__ = ("attempts", "content_hash", "id", "job", "metadata", "text", "tokens", "vector", "version")
+
+    def __init__(
+        self, job: RunningJob, item_id: str, version: int, text: str | None, metadata: dict[str, Any] | None
+    ) -> None:
+        self.job = job
+        self.id = item_id
+        self.version = version
+        self.text = text
+        self.metadata = metadata
+        self.content_hash = content_hash(text)
+        self.vector: Vector | None = None
+        self.tokens = 0
+        self.attempts = 0
+
+    @property
+    def order(self) -> tuple[int, bytes]:
+        """What orders the writes of one id: the version, then the content hash."""
+        return self.version, self.content_hash
+
+    def settle(self, outcome: Outcome) -> None:
+        """The item is done."""
+        self.job.settle(outcome, self.tokens)
+
+
+def content_hash(text: str | None) -> bytes:
+    """SHA-256 of the text's UTF-8, 32 bytes.
+
+    Empty for a delete, so that a text of the same version wins over it.
+    """
+    return b"" if text is None else hashlib.sha256(text.encode()).digest()

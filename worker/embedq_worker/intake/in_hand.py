@@ -1,0 +1,105 @@
+"""The messages that this process holds, and the acknowledgements that Redis has not yet confirmed.
+
+It outlives a connection: a message stays in hand while its worker works on it, whatever becomes of the
+socket, and an acknowledgement is sent again until a reply confirms it. Used on the hub's thread only.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+
+@dataclass(slots=True)
+class Held:
+    """One message in hand. ``size`` in bytes as fetched; ``items`` is 1 until the message was decoded."""
+
+    queue: str
+    size: int
+    items: int = 1
+
+
+@dataclass(slots=True)
+class Load:
+    """What of one queue is in hand: messages, items and bytes."""
+
+    messages: int = 0
+    items: int = 0
+    size: int = 0
+
+
+@dataclass(slots=True)
+class InHand:
+    """Messages in hand by tag, with their load by queue."""
+
+    _held: dict[str, Held] = field(default_factory=dict)
+    _unconfirmed: dict[str, None] = field(default_factory=dict)
+    _loads: defaultdict[str, Load] = field(default_factory=lambda: defaultdict(Load))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __contains__(self, tag: str) -> bool:
+        return tag in self._held
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def load(self, queue: str) -> Load:
+        """What of ``queue`` is in hand."""
+        return self._loads[queue]
+
+    def take(self, tag: str, queue: str, size: int) -> None:
+        """A message was fetched."""
+        self._held[tag] = Held(queue, size)
+        load = self._loads[queue]
+        load.messages += 1
+        load.items += 1
+        load.size += size
+
+    def count_items(self, tag: str, items: int) -> str | None:
+        """A message was decoded and has ``items`` items; returns its queue, or None if it is not in hand."""
+        held = self._held.get(tag)
+        if held is None:
+            return None
+        self._loads[held.queue].items += items - held.items
+        held.items = items
+        return held.queue
+
+    def settle(self, tag: str) -> None:
+        """A message is done: its room is free at once, its acknowledgement waits for the next fetch."""
+        if self._drop(tag) is not None:
+            self._unconfirmed[tag] = None
+
+    def unconfirmed(self, limit: int) -> list[str]:
+        """Up to ``limit`` acknowledgements that Redis has not confirmed, oldest first."""
+        return [tag for tag, _ in zip(self._unconfirmed, range(limit), strict=False)]
+
+    def confirm(self, tags: Iterable[str]) -> None:
+        """Redis confirmed these acknowledgements."""
+        for tag in tags:
+            self._unconfirmed.pop(tag, None)
+
+    def let_go(self, tags: Iterable[str]) -> None:
+        """These messages were given back to their queues."""
+        for tag in tags:
+            self._drop(tag)
+
+    def queue_of(self, tag: str) -> str:
+        """The queue that a message in hand came from."""
+        return self._held[tag].queue
+
+    def size_of(self, tag: str) -> int:
+        """The bytes of a message in hand, 0 if it is not."""
+        held = self._held.get(tag)
+        return held.size if held is not None else 0
+
+    def _drop(self, tag: str) -> Held | None:
+        held = self._held.pop(tag, None)
+        if held is not None:
+            load = self._loads[held.queue]
+            load.messages -= 1
+            load.items -= held.items
+            load.size -= held.size
+        return held

@@ -1,0 +1,249 @@
+"""Collections: their registry in Postgres, their tables and search functions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from psycopg import errors, sql
+from psycopg.rows import class_row
+
+from embedq.contract import COLLECTION_NAME, Versions, is_collection_name
+from embedq.errors import UnknownCollection
+from embedq_sql import statement, template
+from embedq_worker.catalogue import Model
+from embedq_worker.errors import CollectionBusy, CollectionConflict, VectorTooLong
+from embedq_worker.store.connections import Connection, store_errors
+
+VectorType = Literal["vector", "halfvec"]
+MOST_DIMENSIONS: dict[VectorType, int] = {"vector": 2_000, "halfvec": 4_000}
+"""What an HNSW index takes (pgvector's README, HNSW)."""
+COUNTED_ROWS = 100_000
+"""Up to here rows are counted, above they are estimated."""
+
+
+class Collection(msgspec.Struct, frozen=True, kw_only=True):
+    """A named table with a vector column, its model and dimensions."""
+
+    id: int
+    name: str
+    table_schema: str
+    model: str
+    dimensions: int
+    vector_type: VectorType
+    versions: Versions
+    generation: int = 1
+
+    @property
+    def table(self) -> sql.Identifier:
+        """The table's qualified name."""
+        return sql.Identifier(self.table_schema, self.name)
+
+    @property
+    def search_function(self) -> sql.Identifier:
+        """The search function's qualified name."""
+        return sql.Identifier(self.table_schema, f"{self.name}_search")
+
+    @property
+    def index_name(self) -> str:
+        """The plain name of the HNSW index; with the longest name of a collection still below Postgres' 63
+        bytes."""
+        return f"{self.name}_embedding_idx"
+
+
+def list_collections(connection: Connection) -> list[Collection]:
+    """Every collection, by name. Raises ``StoreError``."""
+    with (
+        store_errors("the collections were not read"),
+        connection.cursor(row_factory=class_row(Collection)) as cursor,
+    ):
+        return cursor.execute(statement("collections")).fetchall()
+
+
+def get_collection(connection: Connection, name: str) -> Collection:
+    """The collection of that name. Raises ``UnknownCollection`` or ``StoreError``."""
+    found = _find(connection, name)
+    if found is None:
+        raise UnknownCollection(name, [other.name for other in list_collections(connection)])
+    return found
+
+
+def create_collection(
+    connection: Connection,
+    *,
+    name: str,
+    model: Model,
+    dimensions: int | None = None,
+    vector_type: VectorType | None = None,
+    schema: str = "public",
+    versions: Versions = "clock",
+) -> Collection:
+    """Make a collection, its table and its search function, or nothing at all.
+
+    ``dimensions`` and ``vector_type`` default to the model's own and to the type that an index takes. One
+    that exists with the same settings is returned as it is. Raises ``CollectionConflict``, ``VectorTooLong``,
+    ``BadDimensions`` and ``StoreError``.
+    """
+    _check_names(name, schema)
+    if dimensions is None:
+        dimensions = model.dimensions
+    model.check_dimensions(dimensions)
+    wanted = Collection(
+        id=0,
+        name=name,
+        table_schema=schema,
+        model=model.id,
+        dimensions=dimensions,
+        vector_type=column_type(dimensions, vector_type),
+        versions=versions,
+    )
+    with store_errors(f"collection {name!r} was not created"), connection.transaction():
+        connection.execute(statement("lock_collections"))
+        existing = _find(connection, name)
+        if existing is None:
+            return _create(connection, wanted)
+        _check_same(connection, existing, wanted)
+        return existing
+
+
+def drop_collection(connection: Connection, name: str) -> Collection:
+    """Drop a collection's table, search function, ledger and entry; its dead letters stay. Returns what it
+    was.
+
+    Raises ``UnknownCollection``, ``CollectionBusy`` when the table is in use for 10 s, ``CollectionConflict``
+    when something was built on it, and ``StoreError``. Messages that are queued for it are not looked at.
+    """
+    with store_errors(f"collection {name!r} was not dropped"), connection.transaction():
+        connection.execute(statement("limit_lock_wait"))
+        try:
+            connection.execute(statement("lock_collections"))
+            collection = get_collection(connection, name)
+            connection.execute(_compose("drop_collection", collection))
+        except errors.LockNotAvailable as error:
+            raise CollectionBusy(
+                f"collection {name!r} was not dropped: its table is in use; try again"
+            ) from error
+        except errors.DependentObjectsStillExist as error:
+            raise CollectionConflict(
+                f"collection {name!r} was not dropped: views or functions were built on its table; "
+                "drop them first"
+            ) from error
+        connection.execute(statement("forget_items"), {"collection_id": collection.id})
+        connection.execute(statement("forget_collection"), {"collection_id": collection.id})
+    return collection
+
+
+def count_rows(connection: Connection, collection: Collection) -> int | None:
+    """Rows of a collection's table, exact up to ``COUNTED_ROWS``; None if somebody dropped the table.
+
+    Raises ``StoreError``.
+    """
+    with store_errors(f"the rows of collection {collection.name!r} were not counted"):
+        if _relation(connection, collection) is None:
+            return None
+        composed = sql.SQL(template("count_rows")).format(table=collection.table)
+        named = {"table": collection.table.as_string(connection), "limit": COUNTED_ROWS}
+        row = connection.execute(composed, named).fetchone()
+    return int(row[0]) if row else None
+
+
+def column_type(dimensions: int, asked: VectorType | None = None) -> VectorType:
+    """The column type for vectors of ``dimensions``: as asked, else the first that an index takes.
+
+    Raises ``VectorTooLong`` where no index could ever be built.
+    """
+    fitting = [kind for kind, most in MOST_DIMENSIONS.items() if dimensions <= most]
+    if asked is not None and asked not in fitting:
+        fewer = f"use {fitting[0]}, or " if fitting else ""
+        raise VectorTooLong(
+            f"{asked} columns of {dimensions} dimensions cannot be indexed, {MOST_DIMENSIONS[asked]} is the "
+            f"most; {fewer}choose fewer dimensions"
+        )
+    if not fitting:
+        raise VectorTooLong(
+            f"vectors of {dimensions} dimensions cannot be indexed, {MOST_DIMENSIONS['halfvec']} is the most "
+            "(halfvec); choose fewer dimensions"
+        )
+    return asked or fitting[0]
+
+
+def _check_names(name: str, schema: str) -> None:
+    if not is_collection_name(name):
+        raise CollectionConflict(f"{name!r} cannot name a collection; names match {COLLECTION_NAME}")
+    if "%" in schema:  # the driver would take it for a placeholder, in the name of a table as anywhere
+        raise CollectionConflict(f"schema {schema!r} cannot hold collections for the % in its name")
+
+
+def _find(connection: Connection, name: str) -> Collection | None:
+    with (
+        store_errors(f"collection {name!r} was not looked up"),
+        connection.cursor(row_factory=class_row(Collection)) as cursor,
+    ):
+        return cursor.execute(statement("collection"), {"name": name}).fetchone()
+
+
+def _check_same(connection: Connection, existing: Collection, wanted: Collection) -> None:
+    settings = ("model", "dimensions", "vector_type", "table_schema", "versions")
+    pairs = [(each, getattr(existing, each), getattr(wanted, each)) for each in settings]
+    differences = [f"{each} {is_!r}, not {asked!r}" for each, is_, asked in pairs if is_ != asked]
+    if differences:
+        raise CollectionConflict(
+            f"collection {existing.name!r} exists with {'; '.join(differences)}; "
+            "choose another name, or drop it first"
+        )
+    if _relation(connection, existing) is None:
+        raise CollectionConflict(
+            f"collection {existing.name!r} is registered but its table is gone; "
+            f"run `embedq collection drop {existing.name}` and create it again"
+        )
+
+
+def _create(connection: Connection, wanted: Collection) -> Collection:
+    _check_room(connection, wanted)
+    fields = msgspec.structs.asdict(wanted)
+    (collection_id, generation) = connection.execute(statement("register_collection"), fields).fetchone() or (
+        0,
+        0,
+    )
+    try:
+        connection.execute(_compose("collection", wanted))
+    except (errors.DuplicateTable, errors.DuplicateObject, errors.DuplicateFunction) as error:
+        raise CollectionConflict(
+            f"collection {wanted.name!r} was not created: its search function or an index would have a name "
+            f"that is taken ({error.diag.message_primary}); choose another name"
+        ) from error
+    return msgspec.structs.replace(wanted, id=collection_id, generation=generation)
+
+
+def _check_room(connection: Connection, wanted: Collection) -> None:
+    (exists,) = connection.execute(statement("has_schema"), {"schema": wanted.table_schema}).fetchone() or (
+        False,
+    )
+    if not exists:
+        raise CollectionConflict(
+            f"there is no schema {wanted.table_schema!r}; create it first (CREATE SCHEMA)"
+        )
+    if _relation(connection, wanted) is not None:
+        raise CollectionConflict(
+            f"{wanted.table_schema}.{wanted.name} exists and is not a collection of embedq; "
+            "choose another name or --schema"
+        )
+
+
+def _relation(connection: Connection, collection: Collection) -> str | None:
+    named = {"schema": collection.table_schema, "name": collection.name}
+    row = connection.execute(statement("relation_kind"), named).fetchone()
+    return str(row[0]) if row else None
+
+
+def _compose(name: Literal["collection", "drop_collection"], collection: Collection) -> sql.Composed:
+    about = f"Collection of embedq: vectors of {collection.model}."
+    return sql.SQL(template(name)).format(
+        table=collection.table,
+        search=collection.search_function,
+        metadata_index=sql.Identifier(f"{collection.name}_metadata_idx"),
+        primary_key=sql.Identifier(f"{collection.name}_pkey"),
+        type=sql.Identifier(collection.vector_type),
+        dimensions=sql.Literal(collection.dimensions),
+        about=sql.Literal(about),
+    )

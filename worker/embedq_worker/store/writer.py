@@ -1,0 +1,106 @@
+"""The writer.
+
+Many items of one collection in one transaction, each only where it is newer than what is stored.
+
+Rows land in a temporary table by binary COPY; the ledger then lets pass those that are newer, in id order,
+and the collection's rows of exactly these ids are replaced. Not for PgBouncer in transaction mode: the
+temporary table is made once a connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from psycopg import sql
+
+from embedq_sql import statement
+from embedq_worker.store import rows
+from embedq_worker.store.collections import Collection
+from embedq_worker.store.database import Connection, Database
+from embedq_worker.store.rows import Row
+
+
+class Writer:
+    """Writes to one collection."""
+
+    def __init__(self, database: Database, collection: Collection) -> None:
+        self._database = database
+        self._collection = collection
+        self._id = {"collection_id": collection.id}
+        names = {
+            "table": sql.Identifier(collection.table_schema, collection.name),
+            "incoming": sql.Identifier("pg_temp", f"embedq_incoming_{collection.id}"),
+            "vector": _vector_type(collection),
+        }
+        made = {**names, "incoming": sql.Identifier(f"embedq_incoming_{collection.id}")}
+        self._make_incoming = sql.SQL(statement("make_incoming")).format(**made)
+        self._copy = sql.SQL(statement("copy_incoming")).format(**names)
+        self._advance = sql.SQL(statement("advance_ledger")).format(**names)
+        self._remove = sql.SQL(statement("remove_rows")).format(**names)
+        self._put = sql.SQL(statement("put_rows")).format(**names)
+        self._touch_ledger = statement("touch_ledger")
+        self._touch_rows = sql.SQL(statement("touch_rows")).format(**names)
+
+    async def write(self, batch: Sequence[Row]) -> set[str]:
+        """Store or delete; returns the ids whose stored version is newer: they were left alone.
+
+        ``batch`` holds an id once. Raises ``RowRefused``, ``CollectionGone`` or ``DatabaseAway``; nothing
+        is written then.
+        """
+        ordered = sorted(
+            batch, key=lambda row: row.id.encode()
+        )  # lock in byte order, like the ledger's index
+        stream = rows.encode(ordered, self._collection.vector_type)
+        async with self._database.connection() as connection:
+            await self._prepare(connection)
+            async with connection.transaction():
+                return await self._replace(connection, ordered, stream)
+
+    async def touch(self, batch: Sequence[Row]) -> set[str]:
+        """Move the versions of items whose text is stored already.
+
+        Returns the ids for which that still holds.
+
+        The vector is not written. Raises like ``write``.
+        """
+        ordered = sorted(batch, key=lambda row: row.id.encode())
+        wanted = {
+            "ids": [row.id for row in ordered],
+            "versions": [row.version for row in ordered],
+            "hashes": [row.content_hash for row in ordered],
+        }
+        async with self._database.connection() as connection, connection.transaction():
+            cursor = await connection.execute(self._touch_ledger, {**self._id, **wanted})
+            touched = {str(row[0]) for row in await cursor.fetchall()}
+            kept = [row for row in ordered if row.id in touched]
+            await connection.execute(
+                self._touch_rows,
+                {
+                    "ids": [row.id for row in kept],
+                    "versions": [row.version for row in kept],
+                    "metadata": [(row.metadata or b"{}").decode() for row in kept],
+                },
+            )
+            return touched
+
+    async def _prepare(self, connection: Connection) -> None:
+        if not self._database.has_made(connection, self._collection.id):
+            await connection.execute(self._make_incoming)
+            self._database.note_made(connection, self._collection.id)
+
+    async def _replace(self, connection: Connection, batch: Sequence[Row], stream: bytes) -> set[str]:
+        cursor = connection.cursor()
+        async with cursor.copy(self._copy) as copy:
+            await copy.write(stream)
+        await cursor.execute(self._advance, self._id)
+        passed = {str(row[0]) for row in await cursor.fetchall()}
+        superseded = {row.id for row in batch} - passed
+        if any(row.vector is None for row in batch):
+            await cursor.execute(self._remove, {"superseded": list(superseded)})
+        if any(row.vector is not None for row in batch):
+            await cursor.execute(self._put, {"superseded": list(superseded)})
+        return superseded
+
+
+def _vector_type(collection: Collection) -> sql.Composed:
+    return sql.SQL("{}({})").format(sql.SQL(collection.vector_type), sql.Literal(collection.dimensions))

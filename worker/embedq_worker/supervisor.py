@@ -1,0 +1,82 @@
+"""The supervisor of ``embedq worker --processes N``: one process a core, a dead one is replaced."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+logger = logging.getLogger(__name__)
+
+_LOOK_EVERY = 0.5
+_SHORT_LIFE = 10.0
+"""Seconds: a process that lived for less is replaced after a growing pause."""
+_LONGEST_PAUSE = 30.0
+
+
+class Supervisor:
+    """Runs ``command`` in ``processes`` processes until told to stop.
+
+    Signals are passed on to all of them.
+    """
+
+    def __init__(self, command: Sequence[str], processes: int) -> None:
+        self._command = list(command)
+        self._children: list[_Child] = [_Child() for _ in range(processes)]
+        self._stopping = False
+
+    def run(self) -> int:
+        """Run; returns the exit code: 0 when every process stopped in order."""
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._pass_on)
+        while not self._stopping:
+            for child in self._children:
+                child.keep_running(self._command)
+            time.sleep(_LOOK_EVERY)
+        codes = [child.process.wait() for child in self._children if child.process is not None]
+        return 0 if all(code == 0 for code in codes) else 1
+
+    def _pass_on(self, number: int, _: FrameType | None) -> None:
+        self._stopping = True
+        for child in self._children:
+            child.signal(number)
+
+
+class _Child:
+    """One process, started again when it ends by itself."""
+
+    def __init__(self) -> None:
+        self.process: subprocess.Popen[bytes] | None = None
+        self._started = 0.0
+        self._pause = 0.0
+
+    def keep_running(self, command: Sequence[str]) -> None:
+        if self.process is not None and self.process.poll() is None:
+            return
+        now = time.monotonic()
+        if self.process is not None:
+            if now < self._started + self._pause:
+                return
+            logger.error(
+                "worker process %d ended with code %s, starting another",
+                self.process.pid,
+                self.process.returncode,
+            )
+            short = now - self._started < _SHORT_LIFE
+            self._pause = min(_LONGEST_PAUSE, max(1.0, self._pause * 2)) if short else 0.0
+        # A process group of its own: a terminal's Ctrl-C reaches it once, through us.
+        self.process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - our own command
+        self._started = now
+
+    def signal(self, number: int) -> None:
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(number)
+
+
+def command_of_one(arguments: Sequence[str]) -> list[str]:
+    """The command line of one worker process."""
+    return [sys.executable, "-m", "embedq.cli", "worker", *arguments]
