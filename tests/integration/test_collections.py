@@ -1,0 +1,480 @@
+"""Collections: made whole or not at all, listed, published, dropped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+import redis
+from click.testing import CliRunner, Result
+from psycopg import sql
+
+from embedq.cli import main
+from embedq.contract import REGISTRY_KEY, queue_name
+from embedq.errors import UnknownCollection
+from embedq_sql import statement
+from embedq_worker.catalogue import DimensionRange, Model
+from embedq_worker.errors import BadDimensions, CollectionBusy, CollectionConflict, StoreError, VectorTooLong
+from embedq_worker.store import collections as stored
+from embedq_worker.store.collections import (
+    Collection,
+    VectorType,
+    column_type,
+    count_rows,
+    create_collection,
+    drop_collection,
+    get_collection,
+    list_collections,
+)
+from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.dead_letters import count_dead_letters, list_dead_letters
+from embedq_worker.store.queues import purge, waiting
+from embedq_worker.store.registry import publish_registry
+
+MODEL = Model(id="small", dimensions=8, allowed_dimensions=DimensionRange(min=1, max=5000))
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """A connection to a migrated database."""
+    with connect(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def client(broker_url: str) -> Iterator[redis.Redis]:
+    """A client of an empty broker."""
+    with redis.from_url(broker_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def run(database_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    """The command line on these servers."""
+    monkeypatch.setenv("EMBEDQ_DATABASE_URL", database_url)
+    monkeypatch.setenv("EMBEDQ_BROKER_URL", broker_url)
+    return CliRunner()
+
+
+def embedq(run: CliRunner, *arguments: str, code: int = 0, answer: str | None = None) -> Result:
+    """Run a command and hold its exit code."""
+    result = run.invoke(main, arguments, input=answer)
+    assert result.exit_code == code, result.output
+    return result
+
+
+def relations(connection: Connection) -> set[str]:
+    """What there is in schema public, pgvector's own left out."""
+    rows = connection.execute("SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
+    return {str(name) for (name,) in rows}
+
+
+def test_table_has_the_columns_that_people_query(connection: Connection) -> None:
+    """A new collection has a typed vector, a key on id and chunk, and an index on metadata alone."""
+    create_collection(connection, name="docs", model=MODEL)
+
+    columns = connection.execute(
+        "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute"
+        " WHERE attrelid = 'docs'::regclass AND attnum > 0 ORDER BY attnum"
+    ).fetchall()
+    assert columns == [
+        ("id", "text", True),
+        ("chunk", "integer", True),
+        ("content", "text", True),
+        ("metadata", "jsonb", True),
+        ("embedding", "vector(8)", True),
+        ("version", "bigint", True),
+        ("updated_at", "timestamp with time zone", True),
+    ]
+    assert relations(connection) == {"docs", "docs_pkey", "docs_metadata_idx"}
+
+
+def test_ids_are_in_byte_order(connection: Connection) -> None:
+    """Ids sort by bytes, as the writers lock."""
+    create_collection(connection, name="docs", model=MODEL)
+    for item in ("b", "B", "é", "a", "Z"):
+        connection.execute(
+            "INSERT INTO docs (id, content, embedding, version) VALUES (%s, '', '[1,1,1,1,1,1,1,1]', 1)",
+            (item,),
+        )
+
+    ids = [item for (item,) in connection.execute("SELECT id FROM docs ORDER BY id")]
+
+    assert ids == sorted(ids, key=str.encode)
+    assert ids == ["B", "Z", "a", "b", "é"]
+
+
+def test_creating_again_changes_nothing(connection: Connection) -> None:
+    """The same settings give the same collection, with its rows."""
+    first = create_collection(connection, name="docs", model=MODEL, dimensions=8)
+    connection.execute(
+        "INSERT INTO docs (id, content, embedding, version) VALUES ('1', '', '[1,1,1,1,1,1,1,1]', 1)"
+    )
+
+    assert create_collection(connection, name="docs", model=MODEL) == first
+    assert list_collections(connection) == [first]
+    assert count_rows(connection, first) == 1
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"dimensions": 16}, "dimensions 8, not 16"),
+        ({"vector_type": "halfvec"}, "vector_type 'vector', not 'halfvec'"),
+        ({"versions": "given"}, "versions 'clock', not 'given'"),
+        ({"model": Model(id="other", dimensions=8)}, "model 'small', not 'other'"),
+    ],
+)
+def test_other_settings_are_refused(connection: Connection, changed: dict[str, object], said: str) -> None:
+    """A collection that exists with other settings stays what it is, and the message names the difference."""
+    first = create_collection(connection, name="docs", model=MODEL)
+
+    with pytest.raises(CollectionConflict, match=said):
+        create_collection(connection, **{"name": "docs", "model": MODEL, **changed})  # type: ignore[arg-type] # parametrised
+
+    assert list_collections(connection) == [first]
+
+
+@pytest.mark.parametrize("taken", ["docs", "docs_pkey", "docs_metadata_idx"])
+def test_table_that_is_not_ours_is_refused(connection: Connection, taken: str) -> None:
+    """A name that is taken in the schema is a clear error, and nothing of the collection is left."""
+    connection.execute(sql.SQL("CREATE TABLE {} (embedding vector(3))").format(sql.Identifier(taken)))
+
+    with pytest.raises(CollectionConflict, match="choose another name"):
+        create_collection(connection, name="docs", model=MODEL)
+
+    assert relations(connection) == {taken}
+    assert list_collections(connection) == []
+
+
+def test_search_function_that_is_not_ours_is_refused(connection: Connection) -> None:
+    """A function of that name and those arguments is never replaced."""
+    connection.execute("CREATE FUNCTION docs_search(vector, integer) RETURNS int RETURN 1")
+
+    with pytest.raises(CollectionConflict, match="taken"):
+        create_collection(connection, name="docs", model=MODEL)
+
+    assert relations(connection) == set()
+
+
+def test_missing_schema_is_refused(connection: Connection) -> None:
+    """The message says what to create."""
+    with pytest.raises(CollectionConflict, match="no schema 'attic'"):
+        create_collection(connection, name="docs", model=MODEL, schema="attic")
+    with pytest.raises(CollectionConflict, match="%"):
+        create_collection(connection, name="docs", model=MODEL, schema="100%s")
+
+
+@pytest.mark.parametrize("schema", ["Shop Floor", 'qu"ote', "line\nbreak", "brace{x}"])
+def test_any_schema_name_is_an_identifier(connection: Connection, schema: str) -> None:
+    """Names of schemas are quoted, whatever they hold, from creation to drop."""
+    connection.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(schema)))
+    made = create_collection(connection, name="select", model=MODEL, schema=schema)
+
+    assert count_rows(connection, made) == 0
+    assert connection.execute("SELECT * FROM embedq.search('select', '[1,1,1,1,1,1,1,1]')").fetchall() == []
+    assert drop_collection(connection, "select") == made
+
+
+@pytest.mark.parametrize("name", ["Docs", "1docs", "do cs", "docs;", "", "d" * 49, "docs\n"])
+def test_bad_names_are_refused(connection: Connection, name: str) -> None:
+    """What the contract does not take as a name makes no table."""
+    with pytest.raises(CollectionConflict, match="names match"):
+        create_collection(connection, name=name, model=MODEL)
+
+
+def test_longest_name_keeps_its_objects_apart(connection: Connection) -> None:
+    """With 48 characters no derived name is cut by Postgres."""
+    made = create_collection(connection, name="d" * 48, model=MODEL)
+
+    assert relations(connection) == {made.name, f"{made.name}_pkey", f"{made.name}_metadata_idx"}
+    assert len(made.index_name) <= 63
+
+
+def test_dimensions_that_the_model_does_not_make_are_refused(connection: Connection) -> None:
+    """The model is asked before the database."""
+    with pytest.raises(BadDimensions):
+        create_collection(connection, name="docs", model=Model(id="fixed", dimensions=8), dimensions=9)
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "asked", "expected"),
+    [
+        (1, None, "vector"),
+        (2000, None, "vector"),
+        (2001, None, "halfvec"),
+        (4000, None, "halfvec"),
+        (8, "halfvec", "halfvec"),
+    ],
+)
+def test_column_type_takes_an_index(dimensions: int, asked: VectorType | None, expected: str) -> None:
+    """The widest type that an index takes, unless asked otherwise."""
+    assert column_type(dimensions, asked) == expected
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "asked", "advice"),
+    [(2001, "vector", "use halfvec"), (4001, None, "fewer"), (4001, "halfvec", "fewer")],
+)
+def test_unindexable_columns_are_refused(dimensions: int, asked: VectorType | None, advice: str) -> None:
+    """A column that could never have an index is refused with what to do."""
+    with pytest.raises(VectorTooLong, match=advice):
+        column_type(dimensions, asked)
+
+
+def test_halfvec_collection_stores_its_dimensions(connection: Connection) -> None:
+    """3,072 dimensions become a halfvec column and take a vector of that size."""
+    made = create_collection(connection, name="large", model=MODEL, dimensions=3072)
+    connection.execute(
+        "INSERT INTO large (id, content, embedding, version)"
+        " VALUES ('1', '', array_fill(1, ARRAY[3072])::halfvec, 1)"
+    )
+
+    assert made.vector_type == "halfvec"
+    assert count_rows(connection, made) == 1
+
+
+def test_drop_removes_everything_but_dead_letters(connection: Connection) -> None:
+    """Table, function, ledger and entry go, what died stays, and the name is given a new id."""
+    first = create_collection(connection, name="docs", model=MODEL)
+    other = create_collection(connection, name="other", model=MODEL)
+    for each in (first, other):
+        connection.execute(
+            "INSERT INTO embedq.item (collection_id, id, version, content_hash, chunks)"
+            " VALUES (%s, 'a', 1, '', 1)",
+            (each.id,),
+        )
+    connection.execute(
+        "INSERT INTO embedq.dead_letter (collection, class, code, attempts) VALUES ('docs', 'text', 'x', 1)"
+    )
+
+    assert drop_collection(connection, "docs") == first
+
+    assert list_collections(connection) == [other]
+    assert connection.execute("SELECT collection_id FROM embedq.item").fetchall() == [(other.id,)]
+    assert connection.execute("SELECT to_regproc('docs_search')").fetchone() == (None,)
+    assert "docs" not in relations(connection)
+    assert count_dead_letters(connection) == {"docs": 1}
+    assert create_collection(connection, name="docs", model=MODEL).id > other.id
+
+
+def test_drop_of_an_unknown_collection_names_the_known(connection: Connection) -> None:
+    """The message has the names that exist."""
+    create_collection(connection, name="docs", model=MODEL)
+
+    with pytest.raises(UnknownCollection, match="registered: docs"):
+        drop_collection(connection, "dogs")
+
+
+def test_drop_with_a_view_on_the_table_is_refused(connection: Connection) -> None:
+    """What somebody built on the table is not dropped with it."""
+    made = create_collection(connection, name="docs", model=MODEL)
+    connection.execute("CREATE VIEW latest AS SELECT id FROM docs")
+
+    with pytest.raises(CollectionConflict, match="drop them first"):
+        drop_collection(connection, "docs")
+
+    assert get_collection(connection, "docs") == made
+
+
+def test_drop_gives_up_on_a_table_in_use(
+    connection: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long transaction on the table does not make the drop hang."""
+    made = create_collection(connection, name="docs", model=MODEL)
+    quick = {"limit_lock_wait": "SET LOCAL lock_timeout = '50ms'"}
+    monkeypatch.setattr(stored, "statement", lambda name: quick.get(name) or statement(name))
+
+    with psycopg.connect(database_url) as reader:
+        reader.execute("SELECT * FROM docs")
+        with pytest.raises(CollectionBusy, match="in use"):
+            drop_collection(connection, "docs")
+
+    assert get_collection(connection, "docs") == made
+
+
+def test_table_dropped_by_hand_is_noticed(connection: Connection) -> None:
+    """A registered collection without its table is an error that says how to repair it, and that works."""
+    made = create_collection(connection, name="docs", model=MODEL)
+    connection.execute("DROP TABLE docs CASCADE")
+
+    assert count_rows(connection, made) is None
+    with pytest.raises(CollectionConflict, match="collection drop docs"):
+        create_collection(connection, name="docs", model=MODEL)
+    drop_collection(connection, "docs")
+    create_collection(connection, name="docs", model=MODEL)
+
+
+def test_many_rows_are_estimated(connection: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Above the limit no table is read to its end."""
+    made = create_collection(connection, name="docs", model=MODEL)
+    connection.execute(
+        "INSERT INTO docs (id, content, embedding, version)"
+        " SELECT i::text, '', '[1,1,1,1,1,1,1,1]', 1 FROM generate_series(1, 50) AS i"
+    )
+    monkeypatch.setattr(stored, "COUNTED_ROWS", 20)
+
+    assert (count_rows(connection, made) or 0) >= 21
+
+
+def make(name: str) -> Collection:
+    """A collection as the registry sees it."""
+    return Collection(
+        id=1,
+        name=name,
+        table_schema="public",
+        model="m",
+        dimensions=8,
+        vector_type="vector",
+        versions="clock",
+    )
+
+
+def test_published_registry_forgets_dropped_collections(client: redis.Redis) -> None:
+    """What is published replaces what was, under the prefix, and an empty registry has its mark."""
+    publish_registry(client, [make("docs"), make("old")], "shop:")
+    publish_registry(client, [make("docs")], "shop:")
+
+    fields = client.hgetall("shop:" + REGISTRY_KEY)
+    assert set(fields) == {b"", b"docs"}
+    assert json.loads(fields[b"docs"]) == {"model": "m", "dimensions": 8, "versions": "clock"}
+
+    publish_registry(client, [], "shop:")
+    assert set(client.hgetall("shop:" + REGISTRY_KEY)) == {b""}
+
+
+def test_waiting_counts_lanes_and_hands(client: redis.Redis) -> None:
+    """Messages are counted by lane, and in hand only those of this very collection."""
+    client.lpush(queue_name("docs", "bulk"), "x", "y")
+    client.lpush(queue_name("docs2"), "x")
+    for tag, record in enumerate(
+        (
+            '[{"body":"embedq.docs"},"","embedq.docs2"]',
+            '[{},"","embedq.docs"]',
+            '[{}, "", "embedq.docs.bulk"]',
+        )
+    ):
+        client.hset("embedq:unacked", str(tag), record)
+
+    found = waiting(client, "docs")
+
+    assert found.queued == {"query": 0, "live": 0, "bulk": 2}
+    assert found.in_hand == 2
+    assert not waiting(client, "elsewhere")
+    assert purge(client, "docs") == 2
+    assert waiting(client, "docs2").queued["live"] == 1
+
+
+def test_commands_from_creation_to_drop(run: CliRunner, client: redis.Redis) -> None:
+    """Create publishes, list shows, drop refuses while messages wait and purges when told to."""
+    embedq(run, "collection", "create", "docs", "--model", "text-embedding-3-small", "--dimensions", "256")
+    assert client.hexists(REGISTRY_KEY, "docs")
+    assert "docs  text-embedding-3-small  vector(256)" in embedq(run, "collection", "list").output
+    client.lpush(queue_name("docs"), "message")
+
+    refused = embedq(run, "collection", "drop", "docs", "--yes", code=1)
+    assert "1 in lane live" in refused.stderr
+    assert refused.stderr.count("\n") == 1
+
+    assert "1 queued messages deleted" in embedq(run, "collection", "drop", "docs", "--yes", "--purge").output
+    assert client.llen(queue_name("docs")) == 0
+    assert not client.hexists(REGISTRY_KEY, "docs")
+    assert json.loads(embedq(run, "collection", "list", "--json").output) == []
+
+
+def test_drop_asks_first(run: CliRunner) -> None:
+    """Without --yes a person is asked, and no is no."""
+    embedq(run, "collection", "create", "docs", "--model", "text-embedding-3-small")
+
+    embedq(run, "collection", "drop", "docs", code=1, answer="n\n")
+
+    assert "docs" in embedq(run, "collection", "list").output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("collection", "create", "docs", "--model", "text-embedding-3-smal"), 1, "text-embedding-3-small"),
+        (("collection", "create", "docs"), 2, "--model"),
+        (("collection", "drop", "docs", "--yes"), 1, "not registered"),
+        (("index", "build", "docs"), 1, "not registered"),
+        (("index", "build", "docs", "--m", "64"), 2, "--ef-construction"),
+        (("search", "docs", "text"), 1, "not registered"),
+    ],
+)
+def test_errors_say_what_to_do(run: CliRunner, arguments: tuple[str, ...], code: int, said: str) -> None:
+    """Expected errors have their exit code and no traceback."""
+    assert said in embedq(run, *arguments, code=code).stderr
+
+
+def test_status_and_dead_letters(run: CliRunner, connection: Connection, client: redis.Redis) -> None:
+    """Status counts and reminds of the index; dead letters are listed without text."""
+    embedq(run, "collection", "create", "docs", "--model", "text-embedding-3-small", "--dimensions", "2")
+    connection.execute(
+        "INSERT INTO docs (id, content, embedding, version)"
+        " SELECT i::text, '', '[1,1]', 1 FROM generate_series(1, 10001) AS i"
+    )
+    connection.execute(
+        "WITH died AS (INSERT INTO embedq.dead_letter (collection, item_id, class, code, attempts)"
+        " VALUES ('docs', 'i1', 'text', 'too_long', 1), ('gone', NULL, 'not_a_job', 'unparsable', 0)"
+        " RETURNING number)"
+        " INSERT INTO embedq.dead_letter_text SELECT number, 'secret' FROM died"
+    )
+    client.lpush(queue_name("docs", "bulk"), "message")
+
+    (docs,) = json.loads(embedq(run, "status", "--json").output)["collections"]
+    page = embedq(run, "status").output
+    letters = embedq(run, "dead-letters", "list")
+
+    assert (docs["rows"], docs["queued"]["bulk"], docs["dead_letters"]) == (10_001, 1, 1)
+    assert docs["wants_index"]
+    assert "embedq index build docs" in page
+    assert "1 dead letters of no collection" in page
+    assert "item 'i1': text too_long, 1 attempt" in letters.output
+    assert "secret" not in letters.output
+    assert (
+        json.loads(embedq(run, "dead-letters", "list", "--json", "--collection", "docs").output)["class"]
+        == "text"
+    )
+    assert [letter.collection for letter in list_dead_letters(connection, limit=1)] == ["gone"]
+
+
+def test_same_death_is_kept_once(connection: Connection) -> None:
+    """An item that dies again of the same cause does not add a row; raw messages never replace each other."""
+    died = (
+        "INSERT INTO embedq.dead_letter (collection, item_id, version, class, code, attempts)"
+        " VALUES ('d', %s, %s, 'c', 'x', 1)"
+    )
+    connection.execute(died, ("a", 1))
+    connection.execute(died, ("a", 2))
+    connection.execute(died, (None, None))
+    connection.execute(died, (None, None))
+
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        connection.execute(died, ("a", 1))
+
+
+def test_migrate_command_needs_no_broker(
+    run: CliRunner, postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Migrating says what it applied, and the second time that there is nothing to do."""
+    monkeypatch.setenv("EMBEDQ_DATABASE_URL", postgres_url)
+    monkeypatch.setenv("EMBEDQ_BROKER_URL", "redis://127.0.0.1:1/0")
+
+    assert "applied 0001_first" in embedq(run, "migrate").output
+    assert "nothing to do" in embedq(run, "migrate").output
+
+
+def test_drop_is_refused_while_redis_is_away(run: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows what is queued, so nothing is dropped."""
+    embedq(run, "collection", "create", "docs", "--model", "text-embedding-3-small")
+    monkeypatch.setenv("EMBEDQ_BROKER_URL", "redis://127.0.0.1:1/0")
+
+    assert "Redis is away" in embedq(run, "collection", "drop", "docs", "--yes", code=1).stderr
+
+
+def test_errors_are_of_one_tree() -> None:
+    """Whatever the store raises is a StoreError."""
+    assert all(issubclass(each, StoreError) for each in (CollectionBusy, CollectionConflict, VectorTooLong))

@@ -1,0 +1,205 @@
+"""The HNSW index: built after the load, used by the search function, cleaned up after."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from click.testing import CliRunner
+from psycopg import sql
+
+from embedq.cli import main
+from embedq_worker.catalogue import DimensionRange, Model
+from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
+from embedq_worker.store.collections import Collection, VectorType, create_collection
+from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.indexes import BuildOptions, build_index, drop_index, progress, vector_indexes
+
+MODEL = Model(id="small", dimensions=16, allowed_dimensions=DimensionRange(min=1, max=4000))
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """A connection to a migrated database."""
+    with connect(database_url) as opened:
+        yield opened
+
+
+def collection_of(connection: Connection, rows: int, vector_type: VectorType = "vector") -> Collection:
+    """A collection with random vectors."""
+    docs = create_collection(connection, name="docs", model=MODEL, vector_type=vector_type)
+    made = sql.SQL(
+        "INSERT INTO docs (id, content, metadata, embedding, version) SELECT i::text, 'text', '{{}}',"
+        " (SELECT array_agg(random() - 0.5 + 0 * i * j) FROM generate_series(1, 16) AS j)::real[]::vector, 1"
+        " FROM generate_series(1, {}) AS i"
+    )
+    connection.execute(made.format(rows))
+    return docs
+
+
+def plan(connection: Connection, call: str) -> str:
+    """How Postgres would run a SELECT from a call, the query's vector taken from a row."""
+    (vector,) = connection.execute("SELECT embedding::vector::text FROM docs LIMIT 1").fetchone() or ("",)
+    explained = connection.execute(sql.SQL(f"EXPLAIN SELECT * FROM {call}").format(sql.Literal(vector)))  # noqa: S608 # from the test
+    return "\n".join(line for (line,) in explained)
+
+
+@pytest.mark.parametrize("vector_type", ["vector", "halfvec"])
+def test_search_function_uses_the_index(connection: Connection, vector_type: VectorType) -> None:
+    """The function is inlined: after the build the plan scans the index, before it the table."""
+    docs = collection_of(connection, 5000, vector_type)
+    connection.execute("ANALYZE docs")
+    assert "Seq Scan on docs" in plan(connection, "docs_search({}, 5)")
+
+    assert build_index(connection, docs)
+
+    for call in ("docs_search({}, 5)", "docs_search({}) JOIN docs USING (id, chunk)"):
+        found = plan(connection, call)
+        assert "Index Scan using docs_embedding_idx on docs" in found
+        assert "Function Scan" not in found
+
+
+def test_search_by_name_uses_the_index(connection: Connection) -> None:
+    """The generic function's inner query scans the index too, by the index's own count of scans."""
+    docs = collection_of(connection, 5000)
+    build_index(connection, docs)
+
+    connection.execute("SELECT embedq.search('docs', (SELECT embedding FROM docs LIMIT 1), 5)")
+
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    scans = connection.execute(
+        "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'docs_embedding_idx'"
+    )
+    assert scans.fetchone() == (1,)
+
+
+def test_build_is_done_once(connection: Connection) -> None:
+    """The same options find the index there; others are refused until it is dropped."""
+    docs = collection_of(connection, 10)
+    assert vector_indexes(connection, docs) == []
+
+    assert build_index(connection, docs)
+    assert not build_index(connection, docs)
+    with pytest.raises(CollectionConflict, match="index drop docs"):
+        build_index(connection, docs, BuildOptions(m=8))
+    assert drop_index(connection, docs)
+    assert not drop_index(connection, docs)
+    assert build_index(connection, docs, BuildOptions(m=8, ef_construction=32, workers=0))
+
+    (index,) = vector_indexes(connection, docs)
+    assert index.valid
+    assert index.options == ["m=8", "ef_construction=32"]
+
+
+def test_session_is_given_memory(connection: Connection) -> None:
+    """The memory asked for is set before the build; without a wish it is never less than the server's own."""
+    docs = collection_of(connection, 10)
+    before = connection.execute("SELECT pg_size_bytes(current_setting('maintenance_work_mem'))").fetchone()
+
+    build_index(connection, docs)
+    assert (
+        connection.execute("SELECT pg_size_bytes(current_setting('maintenance_work_mem'))").fetchone()
+        == before
+    )
+
+    drop_index(connection, docs)
+    build_index(connection, docs, BuildOptions(memory=96 << 20))
+    assert connection.execute("SHOW maintenance_work_mem").fetchone() == ("96MB",)
+
+
+def test_two_builds_do_not_meet(connection: Connection, database_url: str) -> None:
+    """While one session holds the build, another is told so."""
+    docs = collection_of(connection, 10)
+    with connect(database_url) as other:
+        other.execute("SELECT pg_advisory_lock(73058, %s)", (docs.id,))
+        with pytest.raises(CollectionBusy, match="another session"):
+            build_index(connection, docs)
+
+        other.execute("SELECT pg_advisory_unlock(73058, %s)", (docs.id,))
+        assert build_index(connection, docs)
+
+
+def test_leftover_of_a_failed_build_is_replaced(connection: Connection) -> None:
+    """An invalid index of ours, as a killed build leaves it, is removed and built anew."""
+    docs = collection_of(connection, 10)
+    build_index(connection, docs)
+    connection.execute(
+        "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'docs_embedding_idx'::regclass"
+    )
+
+    assert build_index(connection, docs)
+
+    assert [index.valid for index in vector_indexes(connection, docs)] == [True]
+
+
+def test_cancelled_build_leaves_nothing(connection: Connection, database_url: str) -> None:
+    """A build that is cancelled while it waits for a writer is taken down; its progress was seen."""
+    docs = collection_of(connection, 10)
+    pid = connection.info.backend_pid
+    with connect(database_url) as watcher, psycopg.connect(database_url) as writer:
+        writer.execute("DELETE FROM docs WHERE id = '1'")
+        seen = []
+
+        def cancel() -> None:
+            while not (found := progress(watcher, pid)) or not found.phase.startswith("waiting for"):
+                threading.Event().wait(0.01)
+            seen.append(found)
+            watcher.execute("SELECT pg_cancel_backend(%s)", (pid,))
+            # The build of an index waits for this transaction, and so does the removal.
+            writer.rollback()
+
+        thread = threading.Thread(target=cancel)
+        thread.start()
+        with pytest.raises(StoreError, match="not built"):
+            build_index(connection, docs)
+        thread.join()
+
+    assert seen
+    assert vector_indexes(connection, docs) == []
+    assert progress(connection, pid) is None
+
+
+def test_interrupted_build_leaves_nothing(connection: Connection, database_url: str) -> None:
+    """Ctrl-C while the build waits takes it down, and the connection can be used again."""
+    docs = collection_of(connection, 10)
+    pid = connection.info.backend_pid
+    with connect(database_url) as watcher, psycopg.connect(database_url) as writer:
+        writer.execute("DELETE FROM docs WHERE id = '1'")
+
+        def interrupt() -> None:
+            while not progress(watcher, pid):
+                threading.Event().wait(0.01)
+            os.kill(os.getpid(), signal.SIGINT)
+            while progress(watcher, pid):
+                threading.Event().wait(0.01)
+            writer.rollback()
+
+        thread = threading.Thread(target=interrupt)
+        thread.start()
+        with pytest.raises(KeyboardInterrupt):
+            build_index(connection, docs)
+        thread.join()
+
+    assert vector_indexes(connection, docs) == []
+
+
+def test_commands_build_and_drop(
+    connection: Connection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`embedq index build` and `drop` say what they did, also the second time."""
+    collection_of(connection, 100)
+    monkeypatch.setenv("EMBEDQ_DATABASE_URL", database_url)
+
+    def run(*arguments: str) -> str:
+        result = CliRunner().invoke(main, ["index", *arguments, "docs"])
+        assert result.exit_code == 0, result.output
+        return result.output
+
+    assert "built docs_embedding_idx in" in run("build")
+    assert "is there" in run("build")
+    assert "dropped docs_embedding_idx" in run("drop")
+    assert "no index" in run("drop")
