@@ -8,7 +8,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench constraints clean
+.PHONY: help install demo test lint bench bench-memory constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,7 +26,10 @@ lint: .venv/installed-dev ## Style, types and the boundaries between packages
 	@$(BIN)/lint-imports
 
 bench: .venv/installed-dev ## Measure texts a second and CPU a text against the floor
-	@$(BIN)/python tests/bench/run.py
+	@$(BIN)/python -m tests.bench.run
+
+bench-memory: .venv/installed-dev ## Show that memory stays flat over 200,000 texts
+	@$(BIN)/python -m tests.bench.memory
 
 install: .venv/installed-dev ## Install everything that developing needs into .venv
 

@@ -1,4 +1,3 @@
-# ruff: noqa: N818 # the names say what happened, as a caller reads them: `except QueueFull`
 """Every exception that embedq raises to its callers.
 
     EmbedqError

@@ -56,7 +56,7 @@ class Bed:
     def rows(self, collection: str) -> int:
         """Rows of a collection."""
         with psycopg.connect(self.database_url) as connection:
-            row = connection.execute(f"SELECT count(*) FROM {collection}").fetchone()  # type: ignore[call-overload]  # noqa: S608  # our own name
+            row = connection.execute(f"SELECT count(*) FROM {collection}").fetchone()  # noqa: S608  # our own name
             assert row is not None
             return int(row[0])
 

@@ -67,7 +67,7 @@ def fill(producer: Producer, count: int, seed: int, *, single: bool) -> None:
     items = ({"id": f"{seed}-{number}", "text": text} for number, text in enumerate(texts(count, seed)))
     if single:
         for item in items:
-            producer.enqueue(COLLECTION, **item)
+            producer.enqueue(COLLECTION, id=item["id"], text=item["text"])
     else:
         producer.enqueue_many(COLLECTION, items)
 

@@ -54,8 +54,10 @@ def test_the_record_is_kombus() -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["create_task_handler", "update_strategies", "on_unknown_message", "on_unknown_task", "on_invalid_task"]
-    + ["on_decode_error", "on_ready", "add_task_queue", "cancel_task_queue", "stop"],
+    [
+        *("create_task_handler", "update_strategies", "on_unknown_message", "on_unknown_task"),
+        *("on_invalid_task", "on_decode_error", "on_ready", "add_task_queue", "cancel_task_queue", "stop"),
+    ],
 )
 def test_the_consumer_has(name: str) -> None:
     """``Consumer`` overrides or calls it."""

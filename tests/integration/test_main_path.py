@@ -35,7 +35,7 @@ def test_single_item_messages_share_requests(stack: Stack) -> None:
     stack.api.configure(latency=0.05)
     with stack.producer() as producer:
         for item in texts(1000):
-            producer.enqueue("docs", **item)
+            producer.enqueue("docs", id=item["id"], text=item["text"])
     with stack.worker():
         stack.wait_until_done()
     assert len(stack.stored("docs")) == 1000

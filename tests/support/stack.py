@@ -105,7 +105,7 @@ class Stack:
         """The content of each id; every vector is held against its text on the way."""
         query = f"SELECT id, content, embedding::text FROM {collection}"  # noqa: S608  # our own name
         with psycopg.connect(self.database_url) as connection:
-            rows = connection.execute(query).fetchall()  # type: ignore[call-overload]  # our own name
+            rows = connection.execute(query).fetchall()
         for item_id, content, embedding in rows:
             vector = np.array(embedding.strip("[]").split(","), dtype=np.float32)
             expected = vector_of(content, len(vector))

@@ -14,7 +14,7 @@ from embedq_worker.engine.batcher import Batcher, WaitingText
 class Limits:
     """A model's limits."""
 
-    max_inputs: int = 4
+    inputs: int = 4
     max_request_tokens: int | None = None
     max_chars_in_array: int | None = None
 
@@ -26,7 +26,7 @@ def text(length: int = 1, tokens: int = 1, arrived: float = 0.0) -> WaitingText:
 
 limits = st.builds(
     Limits,
-    max_inputs=st.integers(1, 8),
+    inputs=st.integers(1, 8),
     max_request_tokens=st.none() | st.integers(1, 50),
     max_chars_in_array=st.none() | st.integers(1, 20),
 )
@@ -53,7 +53,7 @@ def test_no_batch_exceeds_a_limit(limits: Limits, texts: list[WaitingText]) -> N
     for waiting in texts:
         batcher.add(waiting)
     while batch := batcher.take():
-        assert len(batch) <= limits.max_inputs
+        assert len(batch) <= limits.inputs
         if len(batch) > 1:
             assert sum(waiting.tokens for waiting in batch) <= (limits.max_request_tokens or 10**9)
             assert all(waiting.characters <= (limits.max_chars_in_array or 10**9) for waiting in batch)
@@ -61,13 +61,13 @@ def test_no_batch_exceeds_a_limit(limits: Limits, texts: list[WaitingText]) -> N
 
 def test_full_when_waiting_would_not_help() -> None:
     """A batcher is full at the limit of inputs, and no earlier."""
-    batcher = Batcher(Limits(max_inputs=2), lambda: 0.0)
+    batcher = Batcher(Limits(inputs=2), lambda: 0.0)
     batcher.add(text())
     assert not batcher.full
     batcher.add(text())
-    assert batcher.full
+    assert bool(batcher.full)
     batcher.take()
-    assert not batcher.full
+    assert bool(not batcher.full)
 
 
 def test_full_by_tokens() -> None:

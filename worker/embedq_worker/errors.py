@@ -199,7 +199,7 @@ class StoreError(WorkerError):
 
 
 class DatabaseAway(StoreError):
-    """Postgres cannot serve now: connection, serialization, disk, read-only. What is in hand is written later."""
+    """Postgres cannot serve now: connection, serialization, disk, read-only. What is in hand is kept."""
 
 
 class CollectionGone(StoreError):

@@ -23,7 +23,7 @@ _SUMMARIES = {
     "migrate": "Create or update embedq's schema in the database.",
     "search": "Find the texts of a collection nearest to a text.",
     "status": "Show collections, queues, models and workers.",
-    "up": "Start Postgres, Redis, a local model and a worker on this machine.",
+    "up": "Start Postgres, Redis and a local model here, no worker.",
     "worker": "Start worker processes.",
 }
 """One line a command, so that listing them imports none; a test holds them to the entry points."""

@@ -18,7 +18,7 @@ from embedq_worker.keys import check_keys, convert
 
 USER_KEYS = frozenset({"max_concurrency", "max_inputs", "base_url", "api_key"})
 """What a user may set for a model whose facts the catalogue has."""
-FACTS = frozenset(Model.__struct_fields__) - USER_KEYS - {"id", "sources"}
+FACTS = frozenset(Model.__struct_fields__) - USER_KEYS - {"id", "sources", "texts_per_request"}
 """What a user may say of a model that the catalogue does not have; ``dimensions`` is required."""
 
 
@@ -99,7 +99,10 @@ def _adjust(model: Model, values: Mapping[str, Any], where: str) -> Model:
             f"{where}: max_inputs = {adjusted.max_inputs} is above the {model.max_inputs} of the catalogue; "
             "lower it or leave it out"
         )
-    return msgspec.structs.replace(model, **{key: getattr(adjusted, key) for key in values})
+    changes = {key: getattr(adjusted, key) for key in values}
+    if "max_inputs" in values:
+        changes["texts_per_request"] = adjusted.max_inputs
+    return msgspec.structs.replace(model, **changes)
 
 
 def _add(name: str, values: Mapping[str, Any], where: str) -> Model:
@@ -109,7 +112,9 @@ def _add(name: str, values: Mapping[str, Any], where: str) -> Model:
             f"{where}: the catalogue has no model of this name, so its facts are needed: give at least "
             "dimensions, or correct the name"
         )
-    return convert({"id": name, **values}, Model, where)
+    model = convert({"id": name, **values}, Model, where)
+    wanted = model.max_inputs if "max_inputs" in values else model.texts_per_request
+    return msgspec.structs.replace(model, texts_per_request=wanted)
 
 
 def _refuse_taken_aliases(models: Mapping[str, Model], origin: str) -> None:

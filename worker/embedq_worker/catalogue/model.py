@@ -84,6 +84,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     max_concurrency: Positive = 16
     """Calls in flight, whole fleet. Too low leaves the API idle; too high draws 429s."""
+    texts_per_request: Positive = 256
+    """Texts that a request is filled up to: what the user set as ``max_inputs``, else 256. Too low pays more
+    round trips; too high makes answers of many megabytes, and fewer calls at a time."""
     base_url: str | None = None
     """Another server for this model; None: ``Settings.api_base_url``."""
     api_key: Secret | None = None
@@ -93,6 +96,11 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def takes_dimensions(self) -> bool:
         """Whether a request may name the size of the vectors."""
         return self.allowed_dimensions != "fixed"
+
+    @property
+    def inputs(self) -> int:
+        """Texts of one request: as many as wanted, never above what the model takes."""
+        return min(self.max_inputs, self.texts_per_request)
 
     def check_dimensions(self, dimensions: int) -> None:
         """Raise ``BadDimensions`` unless the model makes vectors of this size."""

@@ -55,7 +55,7 @@ class Limits(Protocol):
     """What of a model the batcher needs to know."""
 
     @property
-    def max_inputs(self) -> int:
+    def inputs(self) -> int:
         """Texts in one request."""
 
     @property
@@ -71,7 +71,7 @@ class Batcher:
     """Texts in the order of arrival; those too long to share a request wait in a line of their own."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        self._max_inputs = limits.max_inputs
+        self._max_inputs = limits.inputs
         self._max_tokens = limits.max_request_tokens or float("inf")
         self._max_characters = limits.max_chars_in_array or float("inf")
         self._clock = clock

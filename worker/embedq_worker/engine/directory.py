@@ -14,14 +14,14 @@ import redis
 from psycopg.rows import class_row
 from redis.exceptions import RedisError
 
-from embedq.contract import REGISTRY_KEY, queue_name
+from embedq.contract import queue_name
 from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.errors import CatalogueError, DatabaseAway, StoreError
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import Collection
 from embedq_worker.store.database import Database
-from embedq_worker.store.registry import publish_registry
+from embedq_worker.store.registry import is_published, publish_registry
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +73,10 @@ class Directory:
             except DatabaseAway as error:
                 logger.warning("the collections cannot be read, trying again: %s", error)
                 await asyncio.sleep(_LOOK_EVERY)
-        changed = collections != self._seen
-        if changed:
+        if collections != self._seen:
             self._seen = collections
             self._serve(collections)
-        if changed or not await asyncio.to_thread(self._is_published):
-            await asyncio.to_thread(self._publish, collections)
+        await asyncio.to_thread(self._publish, collections)
 
     async def _read(self) -> list[Collection]:
         async with self._database.connection() as connection:
@@ -106,14 +104,11 @@ class Directory:
             logger.error("collection %s is not served, its jobs stay queued: %s", name, error)
         self._complaints.add(name)
 
-    def _is_published(self) -> bool:
-        try:
-            return bool(self._redis.exists(self._settings.key_prefix + REGISTRY_KEY))
-        except (RedisError, OSError):
-            return True  # away: there is nothing to be done now
-
     def _publish(self, collections: list[Collection]) -> None:
+        """Set the registry right where it says something else: emptied, or written with older news."""
+        prefix = self._settings.key_prefix
         try:
-            publish_registry(self._redis, collections, self._settings.key_prefix)
+            if not is_published(self._redis, collections, prefix):
+                publish_registry(self._redis, collections, prefix)
         except (RedisError, OSError) as error:
             logger.warning("the registry of collections cannot be published: %s", type(error).__name__)

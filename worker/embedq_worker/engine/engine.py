@@ -153,8 +153,8 @@ class _Parts:
 
     async def close(self) -> None:
         tasks = [*self._tasks, *self._dispatching]
-        for part in (*self._pipelines.values(), *self._dispatchers.values()):
-            tasks += part.tasks
+        tasks += [task for pipeline in self._pipelines.values() for task in pipeline.tasks]
+        tasks += [task for dispatcher in self._dispatchers.values() for task in dispatcher.tasks]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

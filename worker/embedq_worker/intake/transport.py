@@ -78,6 +78,7 @@ class Channel(kombu_redis.Channel):
     """A channel that polls with the fetch script, and sleeps in the server after an empty fetch."""
 
     QoS = QoS
+    Message = envelope.Message
     unacked_key = "embedq:unacked"
     unacked_index_key = "embedq:unacked_index"
     unacked_mutex_key = "embedq:unacked_mutex"

@@ -29,4 +29,4 @@ async def look_up(database: Database, collection_id: int, ids: Sequence[str]) ->
     async with database.connection() as connection:
         cursor = connection.cursor(binary=True)
         await cursor.execute(_LOOK_UP, {"collection_id": collection_id, "ids": list(ids)})
-        return {row[0]: Known._make(row[1:]) for row in await cursor.fetchall()}
+        return {str(row[0]): Known._make(row[1:]) for row in await cursor.fetchall()}

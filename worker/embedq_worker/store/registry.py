@@ -13,7 +13,7 @@ from embedq_worker.store.collections import Collection
 if TYPE_CHECKING:
     import redis
 
-_PUBLISHED = ""
+_PUBLISHED = b""
 
 
 def publish_registry(client: redis.Redis, collections: Iterable[Collection], key_prefix: str = "") -> None:
@@ -21,11 +21,22 @@ def publish_registry(client: redis.Redis, collections: Iterable[Collection], key
 
     The field ``""`` tells an empty registry from none. Raises the client's errors.
     """
-    fields: dict[Any, bytes | str] = {_PUBLISHED: "1"}
-    for each in collections:
-        known = Registered(model=each.model, dimensions=each.dimensions, versions=each.versions)
-        fields[each.name] = msgspec.json.encode(known)
+    fields: dict[Any, bytes] = _fields(collections)
     with client.pipeline(transaction=True) as pipe:
         pipe.delete(key_prefix + REGISTRY_KEY)
         pipe.hset(key_prefix + REGISTRY_KEY, mapping=fields)
         pipe.execute()
+
+
+def is_published(client: redis.Redis, collections: Iterable[Collection], key_prefix: str = "") -> bool:
+    """Whether the registry says just this. Raises the client's errors."""
+    said: object = client.hgetall(key_prefix + REGISTRY_KEY)
+    return said == _fields(collections)
+
+
+def _fields(collections: Iterable[Collection]) -> dict[Any, bytes]:
+    fields = {_PUBLISHED: b"1"}
+    for each in collections:
+        known = Registered(model=each.model, dimensions=each.dimensions, versions=each.versions)
+        fields[each.name.encode()] = msgspec.json.encode(known)
+    return fields

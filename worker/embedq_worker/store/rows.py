@@ -9,14 +9,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from struct import Struct
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
 VectorType = Literal["vector", "halfvec"]
-_DTYPES = {"vector": np.dtype(">f4"), "halfvec": np.dtype(">f2")}
+_DTYPES: dict[VectorType, np.dtype[np.floating[Any]]] = {
+    "vector": np.dtype(">f4"),
+    "halfvec": np.dtype(">f2"),
+}
 
 SIGNATURE = b"PGCOPY\n\xff\r\n\x00" + b"\x00" * 8
 TRAILER = b"\xff\xff"
