@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 from embedq import Producer
 from tests.bench.bed import Bed, bed, cpu_of
@@ -75,14 +76,14 @@ def fill(producer: Producer, count: int, seed: int, *, single: bool) -> None:
 def rounds(where: Bed, bulk: int, single: int, repeat: int) -> Iterator[tuple[str, Figures]]:
     """Every case once a round, so that a noisy neighbour disturbs all of them alike."""
     for number in range(repeat):
-        for name, run in {
-            "floor": lambda seed: floor(where, bulk, seed),
-            "bulk messages": lambda seed: whole_path(where, bulk, seed, single=False),
-            "single-item": lambda seed: whole_path(where, single, seed, single=True),
-            "single-item, events": lambda seed: whole_path(where, single, seed, single=True, events=True),
-        }.items():
+        for name, run in (
+            ("floor", partial(floor, where, bulk, number)),
+            ("bulk messages", partial(whole_path, where, bulk, number, single=False)),
+            ("single-item", partial(whole_path, where, single, number, single=True)),
+            ("single-item, events", partial(whole_path, where, single, number, single=True, events=True)),
+        ):
             where.create(COLLECTION)
-            yield name, run(number)
+            yield name, run()
             where.drop(COLLECTION)
 
 

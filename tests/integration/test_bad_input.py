@@ -8,7 +8,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from celery import Celery
 
 from embedq.testing.faults import BadText
 from tests.support.stack import Stack, wait_until
@@ -52,13 +51,11 @@ def test_bad_items_from_a_stranger_die_alone(stack: Stack) -> None:
         CANARY,
         {"id": "good-2", "text": f"good {CANARY}"},
     ]
-    client = Celery("shop", broker=stack.broker_url, set_as_current=False)
-    with stack.worker("--loglevel", "DEBUG") as worker:
+    with stack.client() as client, stack.worker("--loglevel", "DEBUG") as worker:
         job = {"v": 1, "collection": "docs", "items": items}
         client.send_task("embedq.embed", kwargs={"job": job}, queue="embedq.docs", ignore_result=True)
         wait_until(lambda: len(stack.stored("docs")) == 2, 20)
         stack.wait_until_done()
-    client.close()
     assert letters(stack) == [
         ("empty", "text", "text_empty"),
         ("nul", "text", "text_nul"),

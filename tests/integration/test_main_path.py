@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from celery import Celery
 
 from embedq.testing import vector_of
 from embedq.testing.faults import ShuffledOrder
@@ -109,8 +108,7 @@ def test_unchanged_content_costs_nothing(stack: Stack) -> None:
 def test_a_plain_celery_client(stack: Stack) -> None:
     """Any Celery application can enqueue: it needs the task's name, the queue's and the contract."""
     stack.create("docs")
-    client = Celery("shop", broker=stack.broker_url, set_as_current=False)
-    with stack.worker():
+    with stack.client() as client, stack.worker():
         job = {
             "v": 1,
             "collection": "docs",
@@ -120,7 +118,6 @@ def test_a_plain_celery_client(stack: Stack) -> None:
         client.send_task("embedq.embed", kwargs={"job": job}, queue="embedq.docs", ignore_result=True)
         wait_until(lambda: stack.stored("docs") == {"1": "from a stranger"}, 20)
         stack.wait_until_done()
-    client.close()
 
 
 def test_a_query_is_answered(stack: Stack) -> None:

@@ -9,7 +9,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, LiteralString
@@ -17,6 +18,8 @@ from typing import Any, LiteralString
 import numpy as np
 import psycopg
 import redis
+from celery import Celery
+from kombu import pools
 
 from embedq import Producer
 from embedq.testing import FakeAPI, vector_of
@@ -82,6 +85,14 @@ class Stack:
     def producer(self, **options: Any) -> Producer:
         """A producer."""
         return Producer(self.broker_url, **options)
+
+    @contextmanager
+    def client(self) -> Iterator[Celery]:
+        """A stranger: an ordinary Celery application that knows the broker's URL."""
+        client = Celery("stranger", broker=self.broker_url, set_as_current=False)
+        yield client
+        client.close()
+        pools.reset()  # kombu keeps the closed pool for the next application with this URL
 
     def worker(self, *arguments: str, processes: int = 1) -> Worker:
         """A worker, not started yet."""

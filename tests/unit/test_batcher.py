@@ -63,22 +63,22 @@ def test_full_when_waiting_would_not_help() -> None:
     """A batcher is full at the limit of inputs, and no earlier."""
     batcher = Batcher(Limits(inputs=2), lambda: 0.0)
     batcher.add(text())
-    assert not batcher.full
+    fills = [batcher.full]
     batcher.add(text())
-    assert bool(batcher.full)
+    fills.append(batcher.full)
     batcher.take()
-    assert bool(not batcher.full)
+    assert [*fills, batcher.full] == [False, True, False]
 
 
 def test_full_by_tokens() -> None:
     """Tokens fill a request as inputs do, and taking them empties it again."""
     batcher = Batcher(Limits(max_request_tokens=10), lambda: 0.0)
     batcher.add(text(tokens=6))
-    assert not batcher.full
+    fills = [batcher.full]
     batcher.add(text(tokens=6))
-    assert batcher.full
+    fills.append(batcher.full)
     assert len(batcher.take()) == 1
-    assert not batcher.full
+    assert [*fills, batcher.full] == [False, True, False]
 
 
 def test_a_long_text_goes_alone_and_in_turn() -> None:

