@@ -63,6 +63,17 @@ def test_inspect_shows_counts(stack: Stack) -> None:
         stack.wait_until_done()
 
 
+def test_inspecting_through_our_own_application_leaves_nothing(stack: Stack) -> None:
+    """``celery -A embedq_worker.app inspect`` takes replies; they are not recorded as messages in hand."""
+    command = [sys.executable, "-m", "celery", "-A", "embedq_worker.app", "inspect", "ping", "--timeout", "5"]
+    with stack.worker():
+        done = subprocess.run(
+            command, env=stack.environment, capture_output=True, text=True, check=True, timeout=40
+        )
+    assert "pong" in done.stdout
+    assert stack.pending() == 0
+
+
 def test_events_show_counts(stack: Stack) -> None:
     """A monitor that turns events on gets a row a job, with its outcome in counts."""
     stack.create("docs")

@@ -138,3 +138,19 @@ def test_error_of_the_server_is_wrapped(database_url: str) -> None:
             list_collections(connection)
 
     assert isinstance(caught.value.__cause__, psycopg.OperationalError)
+
+
+def test_a_database_that_cannot_hold_every_text_is_refused(postgres_url: str) -> None:
+    """SQL_ASCII, as a server without a locale makes it."""
+    with connect(postgres_url) as connection:
+        name = f"{connection.info.dbname}_ascii"
+        create = sql.SQL("CREATE DATABASE {} ENCODING 'SQL_ASCII' TEMPLATE template0 LOCALE 'C'")
+        connection.execute(create.format(sql.Identifier(name)))
+        try:
+            with (
+                connect(postgres_url.replace(connection.info.dbname, name)) as ascii_only,
+                pytest.raises(StoreError, match="SQL_ASCII"),
+            ):
+                apply_migrations(ascii_only)
+        finally:
+            connection.execute(sql.SQL("DROP DATABASE {}").format(sql.Identifier(name)))

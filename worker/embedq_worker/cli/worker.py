@@ -53,8 +53,12 @@ def worker(
         arguments = _arguments(in_hand, collections, lanes, events, loglevel)
         sys.exit(Supervisor(command_of_one(arguments), processes).run())
     settings = _settings(in_hand, collections, lanes)
+    from celery.exceptions import CPendingDeprecationWarning
+
     from embedq_worker.app import create_app  # Celery takes a quarter of a second to import: not for --help
 
+    # On a lost connection Celery announces its next major version's default; ours is set.
+    warnings.filterwarnings("ignore", category=CPendingDeprecationWarning)
     # Celery warns root of pickled messages; ours are JSON only.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 

@@ -50,7 +50,9 @@ class QoS(kombu_redis.QoS):
         """Whether to poll: always for control messages and pending replies, else while a queue has room."""
         channel = self.channel
         queues = channel.active_queues
-        return not queues or bool(channel._in_poll) or DESK.governor.has_room(queues)
+        if not queues or channel._in_poll or channel.takes_replies:
+            return True
+        return DESK.governor.has_room(queues)
 
     def append(self, message: object, delivery_tag: str) -> None:
         """The fetch has recorded the message already, in Redis and in hand."""
@@ -85,6 +87,8 @@ class Channel(kombu_redis.Channel):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._asleep = False
+        self._popping = False
+        self._unacknowledged: set[str] = set()
         self._script_missing = True
         self._has_fetched = False
         self._fetch_queues: list[str] = []
@@ -92,9 +96,23 @@ class Channel(kombu_redis.Channel):
         self._renewed_at = monotonic()
         super().__init__(*args, **kwargs)
 
+    @property
+    def takes_replies(self) -> bool:
+        """Whether all it consumes needs no acknowledgement: replies to `celery inspect` and the like."""
+        return self._unacknowledged.issuperset(self.active_queues)
+
+    def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
+        """Consume from a queue, and remember whether its messages are acknowledged."""
+        (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)
+        return super().basic_consume(queue, no_ack, *args, **kwargs)
+
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Send the next command: a fetch, or after an empty one a sleep that a producer's token ends."""
         if not self.active_queues:
+            return
+        self._popping = self.takes_replies
+        if self._popping:  # nothing to record, nobody would acknowledge it: kombu's own way will do
+            super()._brpop_start(timeout)
             return
         connection = self.client.connection
         command = self._sleep_command() if self._asleep else self._fetch_command()
@@ -132,6 +150,8 @@ class Channel(kombu_redis.Channel):
 
     def _brpop_read(self, **options: Any) -> bool:
         """Read the reply: deliver what was fetched, raise ``Empty`` when nothing was."""
+        if self._popping:
+            return bool(super()._brpop_read(**options))
         try:
             return self._read_sleep(options) if self._asleep else self._read_fetch(options)
         finally:

@@ -7,6 +7,7 @@
 -- ARGV[2]  holder  unique for this call
 -- ARGV[3]  life of the lease, milliseconds
 --
+-- Asking again with the same holder, as after a lost answer, is granted again.
 -- Returns 0 when granted, else the milliseconds until the first lease lapses by itself.
 
 local leases, limit, holder, life = KEYS[1], tonumber(ARGV[1]), ARGV[2], tonumber(ARGV[3])
@@ -14,7 +15,7 @@ local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 
 redis.call('ZREMRANGEBYSCORE', leases, '-inf', now)
-if redis.call('ZCARD', leases) < limit then
+if redis.call('ZSCORE', leases, holder) or redis.call('ZCARD', leases) < limit then
   redis.call('ZADD', leases, now + life, holder)
   redis.call('PEXPIRE', leases, life)
   return 0

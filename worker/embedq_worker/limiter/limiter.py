@@ -14,7 +14,9 @@ from contextlib import suppress
 from importlib.resources import files
 
 import redis.asyncio as redis
-from redis.exceptions import RedisError
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError, RedisError  # noqa: A004  # the client's own, not the builtin
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +86,14 @@ class Limiter:
     def __init__(self, broker_url: str, *, lease: float, key_prefix: str = "") -> None:
         self.key_prefix = key_prefix
         self._life = int(lease * 1000)
-        self._redis: redis.Redis = redis.from_url(broker_url, socket_timeout=5, socket_connect_timeout=5)
+        # One retry, for a pooled connection that the server has closed; every script may run twice.
+        self._redis: redis.Redis = redis.from_url(
+            broker_url,
+            socket_timeout=5,
+            socket_connect_timeout=5,
+            retry=Retry(NoBackoff(), 1),
+            retry_on_error=[ConnectionError],
+        )
         self._acquire = self._redis.register_script(_script("acquire"))
         self._renew = self._redis.register_script(_script("renew"))
         self._gates: dict[str, Gate] = {}

@@ -46,6 +46,12 @@ def _check_server(connection: Connection) -> None:
     version = connection.info.server_version // 10_000
     if version < LEAST_POSTGRES:
         raise StoreError(f"the server is PostgreSQL {version}; embedq needs {LEAST_POSTGRES} or newer")
+    encoding = connection.info.parameter_status("server_encoding")
+    if encoding != "UTF8":
+        raise StoreError(
+            f"the database's encoding is {encoding}, which cannot hold every text; "
+            "create one with CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
+        )
 
 
 def _create_extension(connection: Connection) -> None:
