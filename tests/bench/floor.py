@@ -17,6 +17,7 @@ from psycopg import sql
 
 from embedq_sql import statement
 from embedq_worker.api.client import ApiClient
+from embedq_worker.engine.write_queue import WRITERS
 from embedq_worker.settings import Settings
 from embedq_worker.store import rows
 from embedq_worker.store.collections import Collection, get_collection
@@ -33,7 +34,7 @@ async def run(settings: Settings, collection: Collection, count: int, seed: int)
     """Embed and store ``count`` texts; seconds on the clock and of this process's CPU."""
     corpus = list(texts(count, seed))
     model = settings.catalogue.usable(collection.model)
-    database = Database(settings.database_url, connections=2)
+    database = Database(settings.database_url, connections=WRITERS)
     await database.open()
     write = _Upsert(database, collection)
     starts = iter(range(0, count, BATCH))
@@ -69,7 +70,7 @@ class _Upsert:
     def __init__(self, database: Database, collection: Collection) -> None:
         self._database = database
         self._collection = collection
-        self._lock = asyncio.Lock()
+        self._free = asyncio.Semaphore(WRITERS)
         names = {
             "table": sql.Identifier(collection.table_schema, collection.name),
             "incoming": sql.Identifier(f"floor_{collection.id}"),
@@ -84,7 +85,7 @@ class _Upsert:
 
     async def __call__(self, batch: list[Row]) -> None:
         stream = rows.encode(batch, self._collection.vector_type)
-        async with self._lock, self._database.connection() as connection:
+        async with self._free, self._database.connection() as connection:
             if not self._database.has_made(connection, self._collection.id):
                 await connection.execute(self._make)
                 self._database.note_made(connection, self._collection.id)

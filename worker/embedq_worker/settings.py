@@ -43,9 +43,10 @@ Lease = Annotated[float, Meta(ge=1, le=3_600)]
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The table ``[worker]`` of the file: how one worker process works."""
 
-    in_hand: Count = 1_024
-    """Messages that a process holds, per collection. Default 1,024. Too low starves the batches of
-    single-item messages; too high makes a crash hand back more messages, and takes memory."""
+    in_hand: Count = 2_048
+    """Messages that a process holds, per queue. Default 2,048. Too low starves the batches of single-item
+    messages: no more of them are done in a second than this divided by the seconds that a call and a
+    commit take. Too high makes a crash hand back more messages, and takes memory."""
 
     batch_wait: Wait = 0.010
     """Seconds that the oldest text waits for company while a call could start. Default 0.010. Too low

@@ -25,7 +25,7 @@ _QUIET = ("celery.worker.strategy", "celery.app.trace", "httpx", "kombu")
     "--processes", type=click.IntRange(1), default=1, help="Worker processes; one a core. Default 1."
 )
 @click.option(
-    "--in-hand", type=click.IntRange(1), help="Messages in hand per queue and process. Default 1024."
+    "--in-hand", type=click.IntRange(1), help="Messages in hand per queue and process. Default 2048."
 )
 @click.option("--collections", help="Serve only these collections, separated by commas. Default: all.")
 @click.option("--lanes", help="Serve only these lanes, separated by commas: query, live, bulk. Default: all.")

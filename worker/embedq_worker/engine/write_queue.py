@@ -21,8 +21,10 @@ from embedq_worker.store.writer import Writer
 
 logger = logging.getLogger(__name__)
 
-MAX_ROWS = 1000
+MAX_ROWS = 500
 """Rows of one transaction."""
+WRITERS = 2
+"""Transactions at a time: one lands its rows while the other commits. Both lock in id order."""
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 5.0
 
@@ -54,6 +56,7 @@ class WriteQueue:
         self._refused = refused
         self._changed = changed
         self._waiting: deque[tuple[RunningItem, Change]] = deque()
+        self._writing = 0
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -66,13 +69,19 @@ class WriteQueue:
 
     async def run(self) -> None:
         """Write for ever."""
+        await asyncio.gather(*(self._run_one() for _ in range(WRITERS)))
+
+    async def _run_one(self) -> None:
         while True:
             await self._arrived.wait()
-            self._arrived.clear()
-            while self._waiting:
-                count = min(len(self._waiting), MAX_ROWS)
-                await self._write_all([self._waiting.popleft() for _ in range(count)])
-            self._idle.set()
+            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_ROWS))]
+            if not self._waiting:
+                self._arrived.clear()
+            self._writing += 1
+            await self._write_all(batch)
+            self._writing -= 1
+            if not self._waiting and not self._writing:
+                self._idle.set()
 
     async def finish(self) -> None:
         """Wait until everything that was added is written."""

@@ -20,7 +20,7 @@ class Desk:
     governor: Governor = field(init=False)
 
     def __post_init__(self) -> None:
-        self.open(Window(messages=1024, items=8192, size=32 << 20))
+        self.open(Window(messages=2048, items=8192, size=32 << 20))
 
     def open(self, window: Window) -> None:
         """Set the window of every queue, before the worker starts."""

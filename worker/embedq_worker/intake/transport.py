@@ -35,6 +35,8 @@ FETCH_BYTES = 2 << 20
 
 50 messages of 1.4 MB in one script blocked the server, and the limiter with it, for 371 ms.
 """
+FETCH_MESSAGES = 256
+"""Messages of one queue in one fetch: more would hold the hub, and with it the completions, too long."""
 ACKNOWLEDGEMENTS = 2000
 """Acknowledgements confirmed by one fetch at most."""
 IDLE_WAIT = 0.05
@@ -145,7 +147,7 @@ class Channel(kombu_redis.Channel):
         arguments: list[object] = [uuid.uuid4().hex, FETCH_BYTES, len(acknowledged), *acknowledged]
         for queue, room in rooms:
             keys.append(self._key(queue))
-            arguments += (queue, room)
+            arguments += (queue, min(room, FETCH_MESSAGES))
         return keys, arguments
 
     def _brpop_read(self, **options: Any) -> bool:
