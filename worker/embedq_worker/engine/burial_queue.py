@@ -9,7 +9,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
+from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import DatabaseAway
 from embedq_worker.store.burial import DeadLetter, bury
 from embedq_worker.store.database import Database
@@ -37,13 +39,18 @@ class BurialQueue:
 
     async def run(self) -> None:
         """Bury for ever."""
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while self._waiting:
-                count = min(len(self._waiting), _AT_ONCE)
-                await self._bury_all([self._waiting.popleft() for _ in range(count)])
-            self._idle.set()
+        await steadily(self._bury_next, "burying dead letters")
+
+    async def _bury_next(self) -> None:
+        await self._arrived.wait()
+        self._arrived.clear()
+        while self._waiting:
+            batch = list(islice(self._waiting, _AT_ONCE))
+            await self._bury_all(batch)
+            for _, buried in batch:
+                self._waiting.popleft()
+                buried()
+        self._idle.set()
 
     async def finish(self) -> None:
         """Wait until everything that was added is buried."""
@@ -59,6 +66,4 @@ class BurialQueue:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
             else:
-                break
-        for _, buried in batch:
-            buried()
+                return

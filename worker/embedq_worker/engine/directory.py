@@ -17,6 +17,7 @@ from redis.exceptions import RedisError
 from embedq.contract import queue_name
 from embedq_sql import statement
 from embedq_worker.catalogue import Model
+from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import CatalogueError, DatabaseAway, StoreError
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import Collection
@@ -57,12 +58,14 @@ class Directory:
 
     async def keep_current(self) -> None:
         """Look for ever."""
-        while True:
-            try:
-                await self.look()
-            except StoreError as error:
-                logger.warning("the collections cannot be read: %s", error)
-            await asyncio.sleep(_LOOK_EVERY)
+        await steadily(self._look_and_sleep, "looking at the collections")
+
+    async def _look_and_sleep(self) -> None:
+        try:
+            await self.look()
+        except StoreError as error:
+            logger.warning("the collections cannot be read: %s", error)
+        await asyncio.sleep(_LOOK_EVERY)
 
     async def look(self) -> None:
         """Read the collections now, waiting for the database if it is away."""

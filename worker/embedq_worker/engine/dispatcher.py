@@ -21,6 +21,7 @@ from embedq_worker.api.response import Answer
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.batcher import Batcher, Waiter, WaitingText
 from embedq_worker.engine.breaker import Breaker
+from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import ApiError, BadInput, Refused
 from embedq_worker.limiter.limiter import Gate, Slot
 
@@ -88,16 +89,18 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Make calls until cancelled; calls in flight go on."""
-        while True:
-            await self._until_due()
-            slot = await self._gate.acquire()
-            batch = self._next_batch()
-            if batch is None:
-                await slot.release()
-                continue
-            call = asyncio.create_task(self._call(batch, slot))
-            self._calls.add(call)
-            call.add_done_callback(self._call_ended)
+        await steadily(self._call_next, f"dispatching texts of {self._model.id}")
+
+    async def _call_next(self) -> None:
+        await self._until_due()
+        slot = await self._gate.acquire()
+        batch = self._next_batch()
+        if batch is None:
+            await slot.release()
+            return
+        call = asyncio.create_task(self._call(batch, slot))
+        self._calls.add(call)
+        call.add_done_callback(self._call_ended)
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -151,6 +154,9 @@ class Dispatcher:
             )
         except ApiError as error:
             self._failed(batch, error)
+        except Exception:
+            logger.exception("a call of model %s failed in our own code", self._model.id)
+            self._failed(batch, Refused(code="unexpected"))
         else:
             self._answered(batch, answer)
         finally:

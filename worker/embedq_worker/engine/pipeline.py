@@ -11,6 +11,7 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
+from itertools import islice
 
 import msgspec
 
@@ -18,6 +19,7 @@ from embedq.contract import Item
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
 from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome, RunningItem, Vector
 from embedq_worker.engine.write_queue import Change, WriteQueue
 from embedq_worker.errors import ApiError, DatabaseAway
@@ -55,7 +57,10 @@ class Pipeline:
 
     def start(self) -> None:
         """Start working."""
-        self.tasks = [asyncio.create_task(self._admit()), asyncio.create_task(self._writes.run())]
+        self.tasks = [
+            asyncio.create_task(steadily(self._admit, "admitting items")),
+            asyncio.create_task(self._writes.run()),
+        ]
 
     async def finish_writes(self) -> None:
         """Wait until every vector in hand is written."""
@@ -80,15 +85,14 @@ class Pipeline:
 
     async def _admit(self) -> None:
         """Hold arrivals against the ledger, many at a time."""
-        while True:
-            await self._arrived.wait()
-            self._arrived.clear()
-            while self._arrivals:
-                count = min(len(self._arrivals), _LOOK_UP_ITEMS)
-                items = [self._arrivals.popleft() for _ in range(count)]
-                known = await self._known(items)
-                for item in items:
-                    self._admit_one(item, known.get(item.id))
+        await self._arrived.wait()
+        self._arrived.clear()
+        while self._arrivals:
+            items = list(islice(self._arrivals, _LOOK_UP_ITEMS))
+            known = await self._known(items)
+            for item in items:
+                self._arrivals.popleft()
+                self._admit_one(item, known.get(item.id))
 
     def _admit_one(self, item: RunningItem, known: Known | None) -> None:
         if known is not None and known.order == item.order:

@@ -14,6 +14,7 @@ from enum import Enum, auto
 
 import msgspec
 
+from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome, RunningItem
 from embedq_worker.errors import CollectionGone, DatabaseAway, RowRefused
 from embedq_worker.store.rows import Row
@@ -69,19 +70,24 @@ class WriteQueue:
 
     async def run(self) -> None:
         """Write for ever."""
-        await asyncio.gather(*(self._run_one() for _ in range(WRITERS)))
+        await asyncio.gather(*(steadily(self._write_next, "writing rows") for _ in range(WRITERS)))
 
-    async def _run_one(self) -> None:
-        while True:
-            await self._arrived.wait()
-            batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_ROWS))]
-            if not self._waiting:
-                self._arrived.clear()
-            self._writing += 1
+    async def _write_next(self) -> None:
+        await self._arrived.wait()
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_ROWS))]
+        if not self._waiting:
+            self._arrived.clear()
+        self._writing += 1
+        try:
             await self._write_all(batch)
+        except Exception:
+            self._waiting.extendleft(reversed(batch))  # vectors in hand are paid for
+            self._arrived.set()
+            raise
+        finally:
             self._writing -= 1
-            if not self._waiting and not self._writing:
-                self._idle.set()
+        if not self._waiting and not self._writing:
+            self._idle.set()
 
     async def finish(self) -> None:
         """Wait until everything that was added is written."""

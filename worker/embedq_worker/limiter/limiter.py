@@ -130,7 +130,7 @@ class Limiter:
             await asyncio.sleep(self._life / 3000)
             for gate in list(self._gates.values()):
                 if gate.holders:
-                    with suppress(RedisError, OSError):
+                    with suppress(RedisError, OSError):  # they lapse only if it stays away for a lease
                         await self._renew(keys=[gate.key], args=[self._life, *gate.holders])
 
     async def close(self) -> None:
