@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from threading import Thread
 from typing import Any
 
@@ -19,6 +20,12 @@ def send(client: Celery, *texts: str) -> None:
     """Enqueue as a stranger: Celery's defaults put the arguments' repr into the headers."""
     job = {"v": 1, "collection": "docs", "items": [{"id": text, "text": text} for text in texts]}
     client.send_task("embedq.embed", kwargs={"job": job}, queue="embedq.docs", ignore_result=True)
+
+
+def capture(receiver: Any) -> None:
+    """Receive events until told to stop; if a test fails before that, end quietly."""
+    with suppress(TimeoutError):
+        receiver.capture(limit=None, timeout=20, wakeup=False)
 
 
 def test_plain_celery_starts_a_worker(stack: Stack) -> None:
@@ -80,7 +87,7 @@ def test_events_show_counts(stack: Stack) -> None:
     events: list[dict[str, Any]] = []
     with stack.client() as client, stack.worker("--events"), client.connection_for_read() as connection:
         receiver = client.events.Receiver(connection, handlers={"*": events.append})
-        reading = Thread(target=lambda: receiver.capture(limit=None, timeout=20, wakeup=False), daemon=True)
+        reading = Thread(target=capture, args=[receiver], daemon=True)
         reading.start()
         wait_until(lambda: stack.broker.pubsub_numpat() >= 2, 10)
         send(client, CANARY, "another")

@@ -89,10 +89,11 @@ class Stack:
     @contextmanager
     def client(self) -> Iterator[Celery]:
         """A stranger: an ordinary Celery application that knows the broker's URL."""
+        pools.reset()  # kombu keeps a closed pool for the next application with the same URL
         client = Celery("stranger", broker=self.broker_url, set_as_current=False)
         yield client
         client.close()
-        pools.reset()  # kombu keeps the closed pool for the next application with this URL
+        pools.reset()
 
     def worker(self, *arguments: str, processes: int = 1) -> Worker:
         """A worker, not started yet."""
