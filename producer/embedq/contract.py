@@ -104,6 +104,16 @@ def queue_name(collection: str, lane: Lane = "live") -> str:
     return f"embedq.{collection}" if lane == "live" else f"embedq.{collection}.{lane}"
 
 
+def queue_parts(queue: str) -> tuple[str, Lane]:
+    """The collection and the lane of a queue's name; any other name is taken for a live queue's."""
+    parts = queue.split(".")
+    collection = parts[1] if len(parts) > 1 else queue
+    suffix = parts[2] if len(parts) == 3 else ""
+    if suffix == "query":
+        return collection, "query"
+    return collection, "bulk" if suffix == "bulk" else "live"
+
+
 def reply_key(task_id: str) -> str:
     """The Redis list that the answer to a query is pushed to."""
     return f"embedq:reply:{task_id}"

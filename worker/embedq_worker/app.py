@@ -44,7 +44,6 @@ def create_app(settings: Settings) -> WorkerApp:
         # Plain `celery worker` would hold as many messages as there are cores.
         worker_concurrency=settings.worker.in_hand,
         worker_prefetch_multiplier=1,
-        worker_eta_task_limit=1000,
         worker_enable_prefetch_count_reduction=False,  # the governor gives the room
         worker_cancel_long_running_tasks_on_connection_loss=False,
         worker_redirect_stdouts=False,

@@ -104,8 +104,9 @@ class EnginePool(BasePool):
                 task_id="",
                 queue=message.delivery_info.get("routing_key") or "",
                 payload=message.body,
-                headers={"embedq_code": code},
-                finish=lambda _: self._complete(message.ack),
+                headers={},
+                finish=lambda _: self._complete(partial(DESK.in_hand.settle, message.delivery_tag)),
+                not_a_job=code,
             )
         )
 

@@ -16,6 +16,8 @@ _LOOK_EVERY = 0.5
 _SHORT_LIFE = 10.0
 """Seconds: a process that lived for less is replaced after a growing pause."""
 _LONGEST_PAUSE = 30.0
+_IN_ORDER = (0, -signal.SIGTERM)
+"""Exit codes: a process that SIGTERM kills had not begun to handle it, so nothing was in its hands."""
 
 
 class Supervisor:
@@ -28,20 +30,30 @@ class Supervisor:
         self._command = list(command)
         self._children: list[_Child] = [_Child() for _ in range(processes)]
         self._stopping = False
+        self._signal: int = signal.SIGTERM
 
     def run(self) -> int:
         """Run; returns the exit code: 0 when every process stopped in order."""
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._pass_on)
         while not self._stopping:
-            for child in self._children:
-                child.keep_running(self._command)
+            self._look()
             time.sleep(_LOOK_EVERY)
+        for child in self._children:
+            if not child.told:  # it was being started when the signal came
+                child.signal(self._signal)
         codes = [child.process.wait() for child in self._children if child.process is not None]
-        return 0 if all(code == 0 for code in codes) else 1
+        return 0 if all(code in _IN_ORDER for code in codes) else 1
+
+    def _look(self) -> None:
+        for child in self._children:
+            if self._stopping:
+                return
+            child.keep_running(self._command)
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         self._stopping = True
+        self._signal = number
         for child in self._children:
             child.signal(number)
 
@@ -53,6 +65,8 @@ class _Child:
         self.process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._pause = 0.0
+        self.told = False
+        """Whether it has been sent a signal; a second one may mean more than the first."""
 
     def keep_running(self, command: Sequence[str]) -> None:
         if self.process is not None and self.process.poll() is None:
@@ -75,6 +89,7 @@ class _Child:
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(number)
+            self.told = True
 
 
 def command_of_one(arguments: Sequence[str]) -> list[str]:

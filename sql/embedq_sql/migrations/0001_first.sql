@@ -36,7 +36,8 @@ COMMENT ON COLUMN embedq.collection.generation IS 'Counts the models that its ve
 COMMENT ON COLUMN embedq.collection.created_at IS 'When it was created.';
 
 -- No foreign key to collection: it would look up and lock the same row for every item written. `collection drop` deletes a
--- collection's items, and a writer's transaction fails as a whole once the table is gone.
+-- collection's items. A writer's transaction first locks the collection's table and then looks whether the collection is
+-- still registered; once it was dropped, the transaction fails as a whole, even if another has taken its name.
 CREATE TABLE embedq.item (
     collection_id integer NOT NULL,
     id text COLLATE "C" NOT NULL,

@@ -15,6 +15,14 @@ CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (
     embedding {vector}
 ) ON COMMIT DELETE ROWS
 
+-- name: hold_table
+-- First in a transaction: from here on nobody drops the table. Other writers are not held up.
+LOCK TABLE {table} IN ROW EXCLUSIVE MODE
+
+-- name: is_registered
+-- After hold_table: whether the table is still this collection's and not that of a later one of its name.
+SELECT EXISTS (SELECT FROM embedq.collection WHERE id = %(collection_id)s AND name = %(name)s)
+
 -- name: copy_incoming
 COPY {incoming} FROM STDIN (FORMAT binary)
 

@@ -13,6 +13,8 @@ import numpy.typing as npt
 from embedq_worker.errors import MalformedAnswer, MalformedCode
 
 Vectors = npt.NDArray[np.float32]
+_MOST_TOKENS = 2**31 - 1
+"""What an integer column takes: no request bills as many, whatever the service says."""
 
 
 class Answer(NamedTuple):
@@ -96,7 +98,7 @@ def _tokens(usage: object) -> int | None:
         if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 16:
             value = int(value)
         if isinstance(value, int | float) and not isinstance(value, bool) and value >= 1:
-            return int(value)
+            return min(int(value), _MOST_TOKENS)
     return None
 
 

@@ -66,7 +66,9 @@ def worker(
         logging.getLogger(name).setLevel(logging.WARNING)
     name = f"embedq-{os.getpid()}@%h"
     flags = ["--without-mingle", "--without-gossip", "-n", name, "-l", loglevel]
-    create_app(settings).worker_main(["--quiet", "worker", *flags, *(["--events"] if events else [])])
+    # `worker_main` of Celery 5.7 loses the exit code.
+    code = create_app(settings).start(["--quiet", "worker", *flags, *(["--events"] if events else [])])
+    sys.exit(code or 0)
 
 
 def _settings(in_hand: int | None, collections: str | None, lanes: str | None) -> Settings:

@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+LONGEST_WISH = 300.0
+"""Seconds that a service's ``Retry-After`` is believed for: a wrong one must not stop a model for a day."""
+
 
 class Breaker:
     """Closed: calls are made. Open: none, until a pause is over. Probing: one at a time, until one succeeds.
@@ -33,11 +36,18 @@ class Breaker:
         return 0.0 if self._open_until is None else max(0.0, self._open_until - self._clock())
 
     def open(self, reason: str, at_least: float = 0.0) -> None:
-        """Stop calling for a pause, or for ``at_least`` seconds if that is longer."""
-        pause = max(self._pause, at_least)
-        self._open_until = self._clock() + pause
-        self._pause = min(self._pause * 2, self._longest)
+        """Stop calling for a pause, or for ``at_least`` seconds if that is longer.
+
+        Calls that were in flight together fail together: only the first of them begins a pause.
+        """
+        now = self._clock()
+        at_least = min(at_least, LONGEST_WISH)
         self.reason = reason
+        if self._open_until is not None and now < self._open_until:
+            self._open_until = max(self._open_until, now + at_least)
+            return
+        self._open_until = now + max(self._pause, at_least)
+        self._pause = min(self._pause * 2, self._longest)
 
     def close(self) -> None:
         """A call succeeded."""

@@ -8,12 +8,12 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import islice
 
 from embedq_worker.engine.steady import steadily
-from embedq_worker.errors import DatabaseAway
-from embedq_worker.store.burial import DeadLetter, bury
+from embedq_worker.errors import CollectionGone, DatabaseAway
+from embedq_worker.store.burial import DeadLetter, bury, stripped
 from embedq_worker.store.database import Database
 
 logger = logging.getLogger(__name__)
@@ -22,7 +22,11 @@ _AT_ONCE = 500
 
 
 class BurialQueue:
-    """Writes dead letters, many in a transaction."""
+    """Writes dead letters, many in a transaction.
+
+    One that Postgres refuses is found by halves and stored in a plainer form. Where even that cannot be
+    stored, an error is logged and the letter is given up, for those behind it.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -42,28 +46,62 @@ class BurialQueue:
         await steadily(self._bury_next, "burying dead letters")
 
     async def _bury_next(self) -> None:
-        await self._arrived.wait()
-        self._arrived.clear()
+        if not self._waiting:  # some are left where the step before failed
+            self._arrived.clear()
+            await self._arrived.wait()
         while self._waiting:
             batch = list(islice(self._waiting, _AT_ONCE))
-            await self._bury_all(batch)
+            await self._bury_all([letter for letter, _ in batch])
             for _, buried in batch:
                 self._waiting.popleft()
-                buried()
+                _call(buried)
         self._idle.set()
 
     async def finish(self) -> None:
         """Wait until everything that was added is buried."""
         await self._idle.wait()
 
-    async def _bury_all(self, batch: list[tuple[DeadLetter, Callable[[], None]]]) -> None:
+    async def _bury_all(self, letters: Sequence[DeadLetter]) -> None:
+        """One transaction; what is refused is found by halves."""
+        try:
+            await self._insist(letters)
+        except Exception as error:  # Postgres, the driver, or a codec: all concern a letter
+            if len(letters) == 1:
+                await self._bury_stripped(letters[0], error)
+            else:
+                half = len(letters) // 2
+                await self._bury_all(letters[:half])
+                await self._bury_all(letters[half:])
+
+    async def _bury_stripped(self, letter: DeadLetter, refusal: Exception) -> None:
+        logger.warning("a dead letter is stored in a plainer form after a %s", type(refusal).__name__)
+        try:
+            await self._insist([stripped(letter)])
+        except Exception as error:
+            # By their types alone: what they say may quote the text.
+            logger.error(  # noqa: TRY400 - the traceback ends in what the exception says
+                "a dead letter of class %s is lost: it cannot be stored in any form (%s)",
+                letter.cause,
+                type(error).__name__,
+            )
+
+    async def _insist(self, letters: Sequence[DeadLetter]) -> None:
+        """Do it until Postgres can; a table of ours that is missing comes with `embedq migrate`."""
         delay = 0.1
         while True:
             try:
-                await bury(self._database, [letter for letter, _ in batch])
-            except DatabaseAway as error:
+                await bury(self._database, letters)
+            except (DatabaseAway, CollectionGone) as error:
                 logger.warning("dead letters wait for the database: %s", error)
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, 5.0)
             else:
                 return
+
+
+def _call(buried: Callable[[], None]) -> None:
+    """An error of one message must not bury those behind it twice."""
+    try:
+        buried()
+    except Exception:
+        logger.exception("a message could not be finished")

@@ -10,10 +10,26 @@ from typing import Any
 
 import msgspec
 
-from embedq.contract import ENQUEUED_AT_HEADER, MAX_ITEMS, MAX_VERSION, Item, Job, Query, Versions, check_item
+from embedq.contract import (
+    ENQUEUED_AT_HEADER,
+    MAX_ITEMS,
+    MAX_VERSION,
+    QUERY_TASK,
+    Item,
+    Job,
+    Lane,
+    Query,
+    Versions,
+    check_item,
+    check_text,
+    queue_parts,
+)
 from embedq.errors import InvalidItem
 from embedq_worker.engine.work import Summary
 from embedq_worker.errors import NotAJob
+
+MAX_SOURCE_LENGTH = 200
+"""Characters of a job's source."""
 
 
 @dataclass(slots=True)
@@ -29,17 +45,26 @@ class Delivery:
     headers: Mapping[str, Any]
     finish: Callable[[Summary], None]
     """Called once, from the engine's thread, after the commit."""
+    not_a_job: str | None = None
+    """Why it is not a job, if the consumer has found that out already."""
 
     @property
     def collection(self) -> str:
         """The collection whose queue the message came from."""
-        return self.queue.split(".")[1] if "." in self.queue else self.queue
+        return queue_parts(self.queue)[0]
 
     @property
-    def lane(self) -> str:
+    def lane(self) -> Lane:
         """The lane whose queue the message came from."""
-        _, _, lane = self.queue.rpartition(".")
-        return lane if lane in ("bulk", "query") else "live"
+        return queue_parts(self.queue)[1]
+
+    @property
+    def is_query(self) -> bool:
+        """Whether it is a query. Raises ``NotAJob`` for a query in a lane of jobs, or the other way round."""
+        asked = self.headers.get("task") == QUERY_TASK
+        if asked != (self.lane == "query"):
+            raise NotAJob("wrong_queue")
+        return asked
 
     @property
     def enqueued_at(self) -> float:
@@ -75,7 +100,7 @@ def read_job(delivery: Delivery, versions: Versions) -> ReadJob:
         job = msgspec.convert(raw, Job)
         items: list[Item | InvalidItem] = list(job.items)
         source = job.source
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, RecursionError):
         envelope = _read_envelope(raw)
         items = [_read_item(item) for item in envelope.items]
         source = envelope.source
@@ -83,14 +108,15 @@ def read_job(delivery: Delivery, versions: Versions) -> ReadJob:
     if named != delivery.collection:
         raise NotAJob("wrong_queue")
     raws = raw["items"] if isinstance(raw, dict) else []
-    return _checked(ReadJob(source), zip(raws, items, strict=True), versions)
+    return _checked(ReadJob(_usable(source)), zip(raws, items, strict=True), versions)
 
 
 def read_query(delivery: Delivery) -> Query:
     """Read a query. Raises ``NotAJob``."""
     try:
         query = msgspec.convert(delivery.payload, Query)
-    except msgspec.ValidationError:
+        check_text(query.text, "text", "query")
+    except (msgspec.ValidationError, InvalidItem):
         raise NotAJob("not_a_query") from None
     if query.collection != delivery.collection:
         raise NotAJob("wrong_queue")
@@ -120,6 +146,12 @@ def item_id_of(raw: object) -> str | None:
     if not isinstance(item_id, str) or not item_id or "\x00" in item_id:
         return None
     return item_id.encode("utf-8", "backslashreplace").decode()[:512]
+
+
+def _usable(source: str | None) -> str | None:
+    """A service's name for itself, if it can be stored; a bad one costs no item."""
+    usable = source is not None and source.isprintable() and len(source) <= MAX_SOURCE_LENGTH
+    return source if usable else None
 
 
 def _checked(job: ReadJob, items: Any, versions: Versions) -> ReadJob:

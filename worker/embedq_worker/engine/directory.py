@@ -9,6 +9,8 @@ import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import inf
+from time import monotonic
 
 import redis
 from psycopg.rows import class_row
@@ -18,7 +20,7 @@ from embedq.contract import queue_name
 from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.steady import steadily
-from embedq_worker.errors import CatalogueError, DatabaseAway, StoreError
+from embedq_worker.errors import CatalogueError, CollectionGone, DatabaseAway, StoreError
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import Collection
 from embedq_worker.store.database import Database
@@ -28,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _LOOK_EVERY = 2.0
 """Seconds between looks at the collections in the database."""
+_FRESH = 0.5
+"""Seconds for which a look is good enough for a message of an unknown collection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,9 @@ class Directory:
         self._seen: list[Collection] | None = None
         self._redis = redis.from_url(settings.broker_url, socket_timeout=5, socket_connect_timeout=5)
         self._complaints: set[str] = set()
+        self._said = ""
+        self._looking = asyncio.Lock()
+        self._looked_at = -inf
 
     def served(self, name: str) -> Served | None:
         """The collection of that name, if this worker can serve it."""
@@ -67,15 +74,25 @@ class Directory:
             logger.warning("the collections cannot be read: %s", error)
         await asyncio.sleep(_LOOK_EVERY)
 
+    async def look_soon(self) -> None:
+        """Look, unless somebody has just done so."""
+        async with self._looking:
+            if monotonic() - self._looked_at > _FRESH:
+                await self.look()
+
     async def look(self) -> None:
         """Read the collections now, waiting for the database if it is away."""
         while True:
             try:
                 collections = await self._read()
+                self._said = ""
                 break
+            except CollectionGone:
+                self._say_once("the database has no schema embedq: run `embedq migrate`; the worker waits")
             except DatabaseAway as error:
-                logger.warning("the collections cannot be read, trying again: %s", error)
-                await asyncio.sleep(_LOOK_EVERY)
+                self._say_once(f"the collections cannot be read, trying again: {error}")
+            await asyncio.sleep(_LOOK_EVERY)
+        self._looked_at = monotonic()
         if collections != self._seen:
             self._seen = collections
             self._serve(collections)
@@ -106,6 +123,11 @@ class Directory:
         if name not in self._complaints:
             logger.error("collection %s is not served, its jobs stay queued: %s", name, error)
         self._complaints.add(name)
+
+    def _say_once(self, what: str) -> None:
+        if what != self._said:
+            logger.warning(what)
+        self._said = what
 
     def _publish(self, collections: list[Collection]) -> None:
         """Set the registry right where it says something else: emptied, or written with older news."""

@@ -20,7 +20,7 @@ from embedq_worker.api.request import Purpose
 from embedq_worker.api.response import Answer
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.batcher import Batcher, Waiter, WaitingText
-from embedq_worker.engine.breaker import Breaker
+from embedq_worker.engine.breaker import LONGEST_WISH, Breaker
 from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import ApiError, BadInput, Refused
 from embedq_worker.limiter.limiter import Gate, Slot
@@ -31,7 +31,7 @@ _FIRST_DELAY = 0.5
 _LONGEST_DELAY = 30.0
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Batch:
     """The texts of one API request, and its failures so far.
 
@@ -68,7 +68,7 @@ class Dispatcher:
         self._again: deque[Batch] = deque()
         self._asked: dict[bytes, WaitingText] = {}
         self._calls: set[asyncio.Task[None]] = set()
-        self._retries: set[asyncio.TimerHandle] = set()
+        self._retries: dict[Batch, asyncio.TimerHandle] = {}
         self._breaker = Breaker(monotonic)
         self._changed = asyncio.Event()
 
@@ -109,7 +109,7 @@ class Dispatcher:
 
     async def finish_calls(self) -> None:
         """Wait for the calls in flight; what waits for its turn stays waiting."""
-        for retry in self._retries:
+        for retry in self._retries.values():
             retry.cancel()
         while self._calls:
             await asyncio.wait(self._calls)
@@ -213,12 +213,12 @@ class Dispatcher:
             self._pause(batch, error)
             return
         ceiling = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** (batch.failures - 1))
-        delay = (error.retry_after or 0.0) + random.uniform(0, ceiling)  # noqa: S311 - jitter
+        delay = min(error.retry_after or 0.0, LONGEST_WISH) + random.uniform(0, ceiling)  # noqa: S311 - jitter
         logger.info("a call of model %s failed, again in %.1f s: %s", self._model.id, delay, error)
-        handle = asyncio.get_running_loop().call_later(delay, self._due_again, batch)
-        self._retries = {retry for retry in self._retries if not retry.cancelled()} | {handle}
+        self._retries[batch] = asyncio.get_running_loop().call_later(delay, self._due_again, batch)
 
     def _due_again(self, batch: Batch) -> None:
+        del self._retries[batch]
         self._again.append(batch)
         self._changed.set()
 

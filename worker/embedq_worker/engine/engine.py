@@ -117,9 +117,7 @@ class _Parts:
     def __init__(self, settings: Settings, on_queues: Callable[[frozenset[str]], None]) -> None:
         self._settings = settings
         self._database = Database(settings.database_url, connections=settings.worker.database_connections)
-        self._redis: redis.Redis = redis.from_url(
-            settings.broker_url, socket_timeout=5, socket_connect_timeout=5
-        )
+        self._redis = redis.Redis(connection_pool=_connections(settings.broker_url))
         self._limiter = Limiter(
             settings.broker_url, lease=settings.worker.lease, key_prefix=settings.key_prefix
         )
@@ -168,17 +166,21 @@ class _Parts:
 
         An error of ours costs only this message.
         """
+        self._guard(delivery, partial(self._take, delivery))
+
+    def _guard(self, delivery: Delivery, work: Callable[[], None]) -> None:
         try:
-            self._take(delivery)
+            work()
         except NotAJob as error:
             self._bury_message(delivery, error.code)
         except Exception as error:
-            logger.exception("a message of queue %s could not be taken", delivery.queue)
+            # Without the traceback: an exception may quote what the message says.
+            logger.error("a message of queue %s could not be taken: %s", delivery.queue, type(error).__name__)
             self._bury_message(delivery, type(error).__name__)
 
     def _take(self, delivery: Delivery) -> None:
-        if "embedq_code" in delivery.headers:
-            raise NotAJob(str(delivery.headers["embedq_code"]))
+        if delivery.not_a_job is not None:
+            raise NotAJob(delivery.not_a_job)
         served = self._directory.served(delivery.collection)
         if served is None:
             task = asyncio.create_task(self._take_after_a_look(delivery))
@@ -189,17 +191,15 @@ class _Parts:
 
     async def _take_after_a_look(self, delivery: Delivery) -> None:
         """The collection may be younger than what we know of."""
-        await self._directory.look()
-        try:
-            served = self._directory.served(delivery.collection)
-            if served is None:
-                raise NotAJob("unknown_collection")
-            self._take_served(delivery, served)
-        except NotAJob as error:
-            self._bury_message(delivery, error.code)
+        await self._directory.look_soon()
+        served = self._directory.served(delivery.collection)
+        self._guard(delivery, partial(self._take_served, delivery, served))
 
-    def _take_served(self, delivery: Delivery, served: Served) -> None:
-        if delivery.lane == "query":
+    def _take_served(self, delivery: Delivery, served: Served | None) -> None:
+        is_query = delivery.is_query
+        if served is None:
+            raise NotAJob("unknown_collection")
+        if is_query:
             self._take_query(delivery, served)
         else:
             self._take_job(delivery, served)
@@ -278,3 +278,10 @@ class _Parts:
             payload=as_payload(delivery.payload),
         )
         self._burials.add(letter, partial(delivery.finish, {"items": 1, "dead": 1}))
+
+
+def _connections(broker_url: str) -> redis.BlockingConnectionPool:
+    """Connections for replies: a flood waits for one, where redis-py's usual pool refuses the 101st."""
+    return redis.BlockingConnectionPool.from_url(
+        broker_url, max_connections=16, timeout=20, socket_timeout=5, socket_connect_timeout=5
+    )

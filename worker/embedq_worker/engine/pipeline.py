@@ -85,8 +85,9 @@ class Pipeline:
 
     async def _admit(self) -> None:
         """Hold arrivals against the ledger, many at a time."""
-        await self._arrived.wait()
-        self._arrived.clear()
+        if not self._arrivals:  # some are left where the step before failed
+            self._arrived.clear()
+            await self._arrived.wait()
         while self._arrivals:
             items = list(islice(self._arrivals, _LOOK_UP_ITEMS))
             known = await self._known(items)
@@ -179,4 +180,7 @@ def _payload(item: RunningItem) -> str:
     stored = Item(
         id=item.id, text=item.text, version=item.version, metadata=item.metadata, deleted=item.text is None
     )
-    return json.dumps(msgspec.to_builtins(stored))
+    try:
+        return json.dumps(msgspec.to_builtins(stored))
+    except RecursionError:  # nested too deep to be written
+        return json.dumps(msgspec.to_builtins(msgspec.structs.replace(stored, metadata=None)))

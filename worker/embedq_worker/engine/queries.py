@@ -6,6 +6,7 @@ One text each, embedded before everything else, the vector pushed to a list that
 from __future__ import annotations
 
 import asyncio
+import logging
 import uuid
 from collections.abc import Callable
 
@@ -18,6 +19,8 @@ from embedq_worker.engine.batcher import Vector
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.work import Summary, content_hash
 from embedq_worker.errors import ApiError
+
+logger = logging.getLogger(__name__)
 
 _REPLY_LIFE = 60
 """Seconds that an answer waits for its caller."""
@@ -63,8 +66,12 @@ class Queries:
                 pipe.rpush(key, msgspec.json.encode(reply))
                 pipe.expire(key, _REPLY_LIFE)
                 await pipe.execute()
-        except (RedisError, OSError):
-            return  # the caller's own time-out tells it
+        except (RedisError, OSError) as error:  # the caller's own time-out tells it
+            logger.warning(
+                "the answer to query %s could not be pushed to Redis (%s), its caller has to ask again",
+                task_id,
+                type(error).__name__,
+            )
 
 
 class _Asker:

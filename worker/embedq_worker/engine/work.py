@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable
 from enum import StrEnum
 from time import monotonic
@@ -10,6 +11,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+logger = logging.getLogger(__name__)
 
 Vector = NDArray[np.float32]
 """One vector, shape (dimensions,)."""
@@ -59,7 +62,18 @@ class RunningJob:
 class RunningItem:
     """An item in the engine: what the message said, and its vector once it has one."""
 
-    __slots__ = ("attempts", "content_hash", "id", "job", "metadata", "text", "tokens", "vector", "version")
+    __slots__ = (
+        "_settled",
+        "attempts",
+        "content_hash",
+        "id",
+        "job",
+        "metadata",
+        "text",
+        "tokens",
+        "vector",
+        "version",
+    )
 
     def __init__(
         self, job: RunningJob, item_id: str, version: int, text: str | None, metadata: dict[str, Any] | None
@@ -73,6 +87,7 @@ class RunningItem:
         self.vector: Vector | None = None
         self.tokens = 0
         self.attempts = 0
+        self._settled = False
 
     @property
     def order(self) -> tuple[int, bytes]:
@@ -80,7 +95,11 @@ class RunningItem:
         return self.version, self.content_hash
 
     def settle(self, outcome: Outcome) -> None:
-        """The item is done."""
+        """The item is done. Only the first time counts: a second would end its job before its last item."""
+        if self._settled:
+            logger.error("an item was settled again, as %s; that is a defect of embedq", outcome)
+            return
+        self._settled = True
         self.job.settle(outcome, self.tokens)
 
 

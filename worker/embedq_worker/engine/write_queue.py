@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import traceback
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum, auto
+from itertools import chain
 
 import msgspec
 
@@ -28,6 +30,10 @@ WRITERS = 2
 """Transactions at a time: one lands its rows while the other commits. Both lock in id order."""
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 5.0
+Rivals = list[RunningItem]
+"""Items of one id, the newest first. An older one is written where the newer is refused."""
+_Work = Callable[[Sequence[Row]], Awaitable[set[str]]]
+_Done = Callable[[Rivals, set[str]], None]
 
 
 class Change(Enum):
@@ -42,8 +48,9 @@ class Change(Enum):
 class WriteQueue:
     """Writes items and settles them after the commit.
 
-    ``refused(item, code)`` is called for what Postgres refuses, ``changed(item)`` for an item whose stored
-    text is no longer the one it was compared with.
+    ``refused(item, code)`` is called for what Postgres refuses and for a row that makes an exception of our
+    own (``unexpected``), ``changed(item)`` for an item whose stored text is no longer the one it was compared
+    with.
     """
 
     def __init__(
@@ -57,7 +64,8 @@ class WriteQueue:
         self._refused = refused
         self._changed = changed
         self._waiting: deque[tuple[RunningItem, Change]] = deque()
-        self._writing = 0
+        self._open: set[RunningItem] = set()
+        """Taken by a writer, and not handed on yet."""
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -72,88 +80,101 @@ class WriteQueue:
         """Write for ever."""
         await asyncio.gather(*(steadily(self._write_next, "writing rows") for _ in range(WRITERS)))
 
-    async def _write_next(self) -> None:
-        await self._arrived.wait()
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_ROWS))]
-        if not self._waiting:
-            self._arrived.clear()
-        self._writing += 1
-        try:
-            await self._write_all(batch)
-        except Exception:
-            self._waiting.extendleft(reversed(batch))  # vectors in hand are paid for
-            self._arrived.set()
-            raise
-        finally:
-            self._writing -= 1
-        if not self._waiting and not self._writing:
-            self._idle.set()
-
     async def finish(self) -> None:
         """Wait until everything that was added is written."""
         await self._idle.wait()
+
+    async def _write_next(self) -> None:
+        while not self._waiting:
+            self._arrived.clear()
+            await self._arrived.wait()
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_ROWS))]
+        self._open.update(item for item, _ in batch)
+        try:
+            await self._write_all(batch)
+        finally:
+            self._put_back(batch)
+        if not self._waiting and not self._open:
+            self._idle.set()
+
+    def _put_back(self, batch: Sequence[tuple[RunningItem, Change]]) -> None:
+        """After an exception, those that were not handed on: vectors in hand are paid for."""
+        left = [(item, change) for item, change in batch if item in self._open]
+        self._open.difference_update(item for item, _ in left)
+        self._waiting.extendleft(reversed(left))
 
     async def _write_all(self, batch: Sequence[tuple[RunningItem, Change]]) -> None:
         touches = [item for item, change in batch if change is Change.TOUCH]
         writes = [item for item, change in batch if change is not Change.TOUCH]
         if writes:
-            await self._write(*newest(writes))
+            await self._store(self._writer.write, self._written, rivals(writes))
         if touches:
-            await self._touch(*newest(touches))
+            await self._store(self._writer.touch, self._touched, rivals(touches))
 
-    async def _write(self, items: Sequence[RunningItem], older: Sequence[RunningItem]) -> None:
-        """One transaction; what is refused is found by halves and the rest is stored."""
+    async def _store(self, work: _Work, done: _Done, groups: Sequence[Rivals]) -> None:
+        """One transaction with the newest of each id; what is refused is found by halves."""
         try:
-            superseded = await _insist(lambda: self._writer.write([_row(item) for item in items]))
-        except RowRefused as error:
-            if len(items) == 1:
-                self._refused(items[0], error.sqlstate)
+            ids = await _insist(lambda: work([_row(group[0]) for group in groups]))
+        except CollectionGone:
+            for item in chain.from_iterable(groups):
+                self._refuse(item, "collection_dropped")
+        except Exception as error:  # of Postgres or our own: all that is known is that a row may be the cause
+            if len(groups) == 1:
+                self._refuse(groups[0][0], _code(error))
+                if older := groups[0][1:]:
+                    await self._store(work, done, [older])
             else:
-                half = len(items) // 2
-                await self._write(items[:half], ())
-                await self._write(items[half:], ())
-        except CollectionGone:
-            for item in items:
-                self._refused(item, "collection_dropped")
+                half = len(groups) // 2
+                await self._store(work, done, groups[:half])
+                await self._store(work, done, groups[half:])
         else:
-            for item in items:
-                done = Outcome.STORED if item.text is not None else Outcome.DELETED
-                item.settle(Outcome.SUPERSEDED if item.id in superseded else done)
+            for group in groups:
+                done(group, ids)
+
+    def _written(self, group: Rivals, superseded: set[str]) -> None:
+        stored, *older = group
+        done = Outcome.STORED if stored.text is not None else Outcome.DELETED
+        self._settle(stored, Outcome.SUPERSEDED if stored.id in superseded else done)
         for item in older:
-            item.settle(Outcome.SUPERSEDED)
+            self._settle(item, Outcome.SUPERSEDED)
 
-    async def _touch(self, items: Sequence[RunningItem], older: Sequence[RunningItem]) -> None:
-        try:
-            touched = await _insist(lambda: self._writer.touch([_row(item) for item in items]))
-        except RowRefused as error:
-            for item in items:
-                self._refused(item, error.sqlstate)
-        except CollectionGone:
-            for item in items:
-                self._refused(item, "collection_dropped")
-        else:
-            for item in items:
-                if item.id in touched:
-                    item.settle(Outcome.UNCHANGED)
-                else:
-                    self._changed(item)
-        for item in older:
-            item.settle(Outcome.SUPERSEDED)
+    def _touched(self, group: Rivals, touched: set[str]) -> None:
+        if group[0].id not in touched:
+            for item in group:
+                self._open.discard(item)
+                self._changed(item)
+            return
+        self._settle(group[0], Outcome.UNCHANGED)
+        for item in group[1:]:
+            self._settle(item, Outcome.SUPERSEDED)
+
+    def _settle(self, item: RunningItem, outcome: Outcome) -> None:
+        self._open.discard(item)
+        item.settle(outcome)
+
+    def _refuse(self, item: RunningItem, code: str) -> None:
+        self._open.discard(item)
+        self._refused(item, code)
 
 
-def newest(items: Sequence[RunningItem]) -> tuple[list[RunningItem], list[RunningItem]]:
-    """The newest item of each id, and the others; of equals the first is kept."""
-    kept: dict[str, RunningItem] = {}
-    older: list[RunningItem] = []
+def rivals(items: Iterable[RunningItem]) -> list[Rivals]:
+    """The items by their id, the newest first, of equals the one that came first."""
+    groups: dict[str, Rivals] = {}
     for item in items:
-        rival = kept.get(item.id)
-        if rival is None or rival.order < item.order:
-            kept[item.id] = item
-            if rival is not None:
-                older.append(rival)
-        else:
-            older.append(item)
-    return list(kept.values()), older
+        groups.setdefault(item.id, []).append(item)
+    for group in groups.values():
+        group.sort(key=lambda item: item.order, reverse=True)
+    return list(groups.values())
+
+
+def _code(error: Exception) -> str:
+    """The reason as a dead letter gives it. What is not Postgres' is logged: it is a defect of embedq."""
+    if isinstance(error, RowRefused):
+        return error.sqlstate
+    # The type and the place alone: what the exception says may quote the text.
+    place = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("a row could not be written: %s at\n%s", type(error).__name__, place)
+    return "unexpected"
 
 
 def _row(item: RunningItem) -> Row:

@@ -31,14 +31,14 @@ class Message(virtual.Message):
             return super()._decode()
         try:
             return _decoder.decode(self.body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, RecursionError):
             return self._decode_slowly()
 
     def _decode_slowly(self) -> Any:
         """Python's decoder takes lone surrogates, so that an item that has one dies alone."""
         try:
             return json.loads(self.body)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DecodeError("the body is not JSON") from error
 
 
@@ -46,12 +46,13 @@ def open_envelope(message: bytes, tag: str, queue: str) -> Envelope:
     """The message as kombu's ``virtual.Message`` takes it, under the worker's own delivery tag."""
     try:
         envelope: Any = _decoder.decode(message)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return _unreadable(message, tag, queue)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return unreadable(message, tag, queue)
     body = _body(envelope)
     if body is None:
-        return _unreadable(message, tag, queue)
+        return unreadable(message, tag, queue)
     opened: Envelope = envelope
+    opened["headers"].pop("eta", None)  # a job for later would take the room of one for now
     opened["body"] = body
     opened["properties"] |= {
         "delivery_tag": tag,
@@ -77,7 +78,8 @@ def _body(envelope: object) -> bytes | None:
         return None
 
 
-def _unreadable(message: bytes, tag: str, queue: str) -> Envelope:
+def unreadable(message: bytes, tag: str, queue: str) -> Envelope:
+    """An envelope that says that its body, the raw message, could not be read."""
     return {
         "body": message.decode("utf-8", "backslashreplace"),
         "content-type": NOT_AN_ENVELOPE,

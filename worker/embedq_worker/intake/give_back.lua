@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Put messages in hand back at the front of their queues, the oldest to be fetched first again.
 --
 -- KEYS[1]    hash  <prefix>embedq:unacked        tag → ["message","","queue"]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from embedq.contract import queue_parts
 from embedq_worker.intake.in_hand import InHand
 
 LANES = ("query", "live", "bulk")
@@ -97,6 +98,5 @@ class Governor:
 
 
 def lane_rank(queue: str) -> int:
-    """The rank of a queue's lane: 0 for ``query``; a queue without a lane's suffix is ``live``."""
-    _, _, suffix = queue.rpartition(".")
-    return {"query": 0, "bulk": 2}.get(suffix, 1)
+    """The rank of a queue's lane: 0 is served first."""
+    return LANES.index(queue_parts(queue)[1])

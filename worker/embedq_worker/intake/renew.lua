@@ -1,3 +1,4 @@
+#!lua flags=allow-oom
 -- Renew the records of messages in hand, so that nobody takes them for abandoned.
 --
 -- KEYS[1]  zset  <prefix>embedq:unacked_index  tag → server time, seconds

@@ -37,3 +37,4 @@ def load(name: str) -> Script:
 FETCH = load("fetch")
 GIVE_BACK = load("give_back")
 RENEW = load("renew")
+SWEEP = load("sweep")

@@ -4,9 +4,10 @@ Stock kombu pops a message with BRPOP and records it as unacknowledged in a seco
 killed in between loses it. Here one script (``fetch.lua``) does both, for many messages at once, and
 confirms acknowledgements on the way. Producers, their wire format, LLEN and Flower see no difference.
 
-Leaned on, all of kombu 5.7: ``Channel._brpop_start``, ``_brpop_read``, ``_in_poll``, ``_brpop_sent_at``,
-``_flush_brpop_reauth``, ``active_queues``, ``QoS.can_consume/append/ack/reject/restore_unacked_once`` and
-``Transport._deliver``/``_callbacks``. ``tests/integration/test_kombu_contract.py`` holds each of them.
+Leaned on, all of kombu 5.7, held by ``tests/integration/test_kombu_contract.py``: of ``Channel``
+``_brpop_start``, ``_brpop_read``, ``_in_poll``, ``_brpop_sent_at``, ``_flush_brpop_reauth``,
+``active_queues``; of ``QoS`` ``can_consume``, ``append``, ``ack``, ``reject``, ``restore_visible``,
+``restore_unacked_once``; of ``Transport`` ``_deliver``, ``_callbacks``.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from embedq.contract import WAKE_KEY
 from embedq_worker.intake import envelope
 from embedq_worker.intake.desk import DESK
-from embedq_worker.intake.scripts import FETCH, GIVE_BACK, RENEW
+from embedq_worker.intake.scripts import FETCH, GIVE_BACK, RENEW, SWEEP
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +42,14 @@ ACKNOWLEDGEMENTS = 2000
 """Acknowledgements confirmed by one fetch at most."""
 IDLE_WAIT = 0.05
 """Seconds that an idle worker sleeps in the server between two looks at its queues."""
-RENEW_EVERY = 60.0
-"""Seconds between renewals of what is in hand; kombu's sweep restores records that are an hour old."""
+RENEW_EVERY = 30.0
+"""Seconds between renewals of what is in hand."""
+ABANDONED_AFTER = 180
+"""Seconds after its last renewal at which a record is put back into its queue: several renewals."""
+PRIORITIES = (3, 6, 9)
+"""Where stock clients put messages of a priority above 0: lists of their own, looked at once in a while."""
+PRIORITIES_EVERY = 20
+"""Fetches between two looks at them."""
 
 
 class QoS(kombu_redis.QoS):
@@ -70,6 +77,10 @@ class QoS(kombu_redis.QoS):
         else:
             DESK.in_hand.settle(delivery_tag)
 
+    def restore_visible(self, *args: object, **kwargs: object) -> None:
+        """Put back what dead workers held; kombu's own sweep parses it, logs what it cannot, and drops it."""
+        self.channel.sweep()
+
     def restore_unacked_once(self, stderr: object = None) -> None:
         """Nothing to restore with a channel.
 
@@ -93,6 +104,7 @@ class Channel(kombu_redis.Channel):
         self._unacknowledged: set[str] = set()
         self._script_missing = True
         self._has_fetched = False
+        self._fetches = 0
         self._fetch_queues: list[str] = []
         self._fetch_acknowledged: list[str] = []
         self._renewed_at = monotonic()
@@ -136,7 +148,8 @@ class Channel(kombu_redis.Channel):
         if self._script_missing:
             self._plain_client().script_load(FETCH.text)
             self._script_missing = False
-        self._fetch_queues = [queue for queue, _ in rooms]
+        rooms = self._with_priorities(rooms)
+        self._fetch_queues = [queue.partition(self.sep)[0] for queue, _ in rooms]
         self._fetch_acknowledged = DESK.in_hand.unconfirmed(ACKNOWLEDGEMENTS)
         keys, arguments = self._fetch_arguments(rooms)
         return ["EVALSHA", FETCH.digest, len(keys), *keys, *arguments]
@@ -147,8 +160,14 @@ class Channel(kombu_redis.Channel):
         arguments: list[object] = [uuid.uuid4().hex, FETCH_BYTES, len(acknowledged), *acknowledged]
         for queue, room in rooms:
             keys.append(self._key(queue))
-            arguments += (queue, min(room, FETCH_MESSAGES))
+            arguments += (queue.partition(self.sep)[0], min(room, FETCH_MESSAGES))
         return keys, arguments
+
+    def _with_priorities(self, rooms: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        self._fetches += 1
+        if self._fetches % PRIORITIES_EVERY:
+            return rooms
+        return rooms + [(f"{queue}{self.sep}{step}", 1) for queue, _ in rooms for step in PRIORITIES]
 
     def _brpop_read(self, **options: Any) -> bool:
         """Read the reply: deliver what was fetched, raise ``Empty`` when nothing was."""
@@ -204,7 +223,17 @@ class Channel(kombu_redis.Channel):
             self.give_back(strangers)
         for queue, tag, message in fetched:
             if queue in callbacks:
-                self.connection._deliver(envelope.open_envelope(message, tag, queue), queue)
+                self._deliver_one(queue, tag, message)
+
+    def _deliver_one(self, queue: str, tag: str, message: bytes) -> None:
+        try:
+            self.connection._deliver(envelope.open_envelope(message, tag, queue), queue)
+        except self.connection_errors:
+            raise
+        except (
+            Exception
+        ):  # the consumer catches what a job can cause: this is no message that kombu can build
+            self.connection._deliver(envelope.unreadable(message, tag, queue), queue)
 
     def give_back(self, tags: Sequence[str]) -> None:
         """Put messages in hand back at the front of their queues, the oldest to be fetched first."""
@@ -232,9 +261,7 @@ class Channel(kombu_redis.Channel):
             try:
                 self._hand_over()
             except (*self.connection_errors, ResponseError) as error:
-                logger.warning(
-                    "Redis is away: %d messages stay recorded as in hand: %s", len(DESK.in_hand), error
-                )
+                logger.warning("Redis did not take back %d messages in hand: %s", len(DESK.in_hand), error)
         super().close()
 
     def _hand_over(self) -> None:
@@ -249,8 +276,22 @@ class Channel(kombu_redis.Channel):
             return
         self._renewed_at = monotonic()
         tags = list(DESK.in_hand)
-        for start in range(0, len(tags), 1000):
-            RENEW.run(self._plain_client(), [self._key(self.unacked_index_key)], tags[start : start + 1000])
+        with suppress(ResponseError):  # a server that refuses now is asked again later
+            for start in range(0, len(tags), 1000):
+                RENEW.run(
+                    self._plain_client(), [self._key(self.unacked_index_key)], tags[start : start + 1000]
+                )
+
+    def sweep(self) -> None:
+        """Put records that nobody renews back into their queues."""
+        keys = [self._key(self.unacked_key), self._key(self.unacked_index_key)]
+        try:
+            swept = SWEEP.run(self._plain_client(), keys, [str(ABANDONED_AFTER), self.global_keyprefix])
+        except ResponseError as error:
+            logger.warning("Redis refused to sweep, trying again: %s", error)
+        else:
+            if swept:
+                logger.warning("%s messages that a dead worker held are queued again", swept)
 
     def _key(self, name: str) -> str:
         return f"{self.global_keyprefix}{name}"

@@ -10,12 +10,16 @@ from embedq_sql import statement
 from embedq_worker.store.database import Database
 
 _BURY = statement("bury")
+_LONGEST = 200
+"""Characters of a short field: some are what a stranger or a service wrote."""
+_BIGINT = range(-(2**63), 2**63)
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """Why something cannot be embedded.
 
-    Only ``payload`` holds what it said: the item as JSON, or the raw message.
+    Only ``payload`` holds what it said: the item as JSON, or the raw message. ``code``, ``parameter`` and
+    ``source`` are cut after 200 characters when they are written.
     """
 
     collection: str | None
@@ -33,9 +37,45 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def bury(database: Database, letters: Sequence[DeadLetter]) -> None:
-    """Write dead letters and their texts in one transaction. Raises ``DatabaseAway``."""
+    """Write dead letters and their texts in one transaction.
+
+    Raises ``DatabaseAway``, ``CollectionGone`` where embedq's own tables are missing, and ``RowRefused`` or
+    what the driver raises for a letter that cannot be stored; nothing is written then.
+    """
     async with database.connection() as connection, connection.transaction():
         for letter in letters:
-            fields = msgspec.structs.asdict(letter)
-            fields["class"] = fields.pop("cause")
-            await connection.execute(_BURY, fields)
+            await connection.execute(_BURY, _fields(letter))
+
+
+def stripped(letter: DeadLetter) -> DeadLetter:
+    """A letter as any database takes it.
+
+    Short fields in printable ASCII, of other characters a question mark; in the payload NUL and lone
+    surrogates become JSON's escapes.
+    """
+    payload = letter.payload.replace("\x00", "\\u0000")
+    return msgspec.structs.replace(
+        letter,
+        collection=_plain(letter.collection),
+        lane=_plain(letter.lane),
+        code=_plain(letter.code),
+        item_id=_plain(letter.item_id),
+        parameter=_plain(letter.parameter),
+        source=_plain(letter.source),
+        version=letter.version if letter.version in _BIGINT else None,
+        payload=payload.encode(errors="backslashreplace").decode(),
+    )
+
+
+def _fields(letter: DeadLetter) -> dict[str, object]:
+    fields = msgspec.structs.asdict(letter)
+    fields["class"] = fields.pop("cause")
+    for name in ("code", "parameter", "source"):
+        fields[name] = fields[name] and fields[name][:_LONGEST]
+    return fields
+
+
+def _plain(text: str | None) -> str | None:
+    if text is None:
+        return None
+    return "".join(each if " " <= each <= "~" else "?" for each in text[:_LONGEST])

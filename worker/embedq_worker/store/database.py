@@ -1,8 +1,13 @@
 """The engine's connections to Postgres, and what its errors mean.
 
-* ``RowRefused``: SQLSTATE 22 (data), 23 (constraints of the collection's own table). Bisected, a dead letter.
+* ``DatabaseAway``: the classes of SQLSTATE below, and a connection that was lost or cannot be had. Kept and
+  written later.
 * ``CollectionGone``: 3F000 and 42P01, the table was dropped. Dead letters.
-* ``DatabaseAway``: all else, such as connection, serialization, disk, read-only. Kept and written later.
+* ``RowRefused``: all else, such as 22 (data), 23 (constraints), 54 (limits), P0001 (somebody's trigger), or a
+  value that the driver cannot send. Bisected, a dead letter: a cause that is not known must not stop the rows
+  behind it for ever.
+
+Source of the classes: PostgreSQL's documentation, appendix A.
 """
 
 from __future__ import annotations
@@ -19,7 +24,17 @@ from embedq_worker.errors import CollectionGone, DatabaseAway, RowRefused
 
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
 
-_REFUSED = ("22", "23")
+_AWAY = (
+    "08",  # connection
+    "25",  # state of the transaction: read-only, timed out
+    "40",  # serialization, deadlock
+    "42501",  # rights that are missing concern the table, not a row
+    "53",  # disk, memory, connections
+    "55",  # locks
+    "57",  # shutdown, timeouts
+    "58",  # input and output
+    "XX",  # internal
+)
 _GONE = (errors.UndefinedTable, errors.InvalidSchemaName)
 
 
@@ -58,7 +73,8 @@ class Database:
         except PoolTimeout as error:
             raise DatabaseAway("no connection could be had") from error
         except psycopg.Error as error:
-            raise understood(error) from error
+            # Without its cause, which a log would print: the server's DETAIL quotes the row, hence the text.
+            raise understood(error) from None
 
     def has_made(self, connection: Connection, collection_id: int) -> bool:
         """Whether this connection has the temporary table of a collection."""
@@ -74,6 +90,7 @@ def understood(error: psycopg.Error) -> RowRefused | CollectionGone | DatabaseAw
     state = error.sqlstate
     if isinstance(error, _GONE):
         return CollectionGone(f"the collection's table is gone (SQLSTATE {state})")
-    if state is not None and state.startswith(_REFUSED):
-        return RowRefused(state)
-    return DatabaseAway(f"{type(error).__name__}, SQLSTATE {state or 'none'}")
+    lost = state is None and isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    if lost or (state is not None and state.startswith(_AWAY)):
+        return DatabaseAway(f"{type(error).__name__}, SQLSTATE {state or 'none'}")
+    return RowRefused(state or type(error).__name__)

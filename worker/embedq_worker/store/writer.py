@@ -3,7 +3,8 @@
 Many items of one collection in one transaction, each only where it is newer than what is stored.
 
 Rows land in a temporary table by binary COPY; the ledger then lets pass those that are newer, in id order,
-and the collection's rows of exactly these ids are replaced. Not for PgBouncer in transaction mode: the
+and the collection's rows of exactly these ids are replaced. A transaction holds the table and fails where it
+is another collection's by now: what was embedded for a dropped one fits no other. Not for PgBouncer in transaction mode: the
 temporary table is made once a connection.
 """
 
@@ -14,6 +15,7 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from embedq_sql import statement
+from embedq_worker.errors import CollectionGone
 from embedq_worker.store import rows
 from embedq_worker.store.collections import Collection
 from embedq_worker.store.database import Connection, Database
@@ -33,6 +35,8 @@ class Writer:
             "vector": _vector_type(collection),
         }
         made = {**names, "incoming": sql.Identifier(f"embedq_incoming_{collection.id}")}
+        self._hold_table = sql.SQL(statement("hold_table")).format(**names)
+        self._is_registered = statement("is_registered")
         self._make_incoming = sql.SQL(statement("make_incoming")).format(**made)
         self._copy = sql.SQL(statement("copy_incoming")).format(**names)
         self._advance = sql.SQL(statement("advance_ledger")).format(**names)
@@ -54,6 +58,7 @@ class Writer:
         async with self._database.connection() as connection:
             await self._prepare(connection)
             async with connection.transaction():
+                await self._hold(connection)
                 return await self._replace(connection, ordered, stream)
 
     async def touch(self, batch: Sequence[Row]) -> set[str]:
@@ -70,6 +75,7 @@ class Writer:
             "hashes": [row.content_hash for row in ordered],
         }
         async with self._database.connection() as connection, connection.transaction():
+            await self._hold(connection)
             cursor = await connection.execute(self._touch_ledger, {**self._id, **wanted})
             touched = {str(row[0]) for row in await cursor.fetchall()}
             kept = [row for row in ordered if row.id in touched]
@@ -87,6 +93,16 @@ class Writer:
         if not self._database.has_made(connection, self._collection.id):
             await connection.execute(self._make_incoming)
             self._database.note_made(connection, self._collection.id)
+
+    async def _hold(self, connection: Connection) -> None:
+        """Keep the table from being dropped; both questions in one round trip."""
+        async with connection.pipeline():
+            await connection.execute(self._hold_table)
+            cursor = await connection.execute(
+                self._is_registered, {**self._id, "name": self._collection.name}
+            )
+        if await cursor.fetchone() != (True,):
+            raise CollectionGone("the collection was dropped, and its name may have been given again")
 
     async def _replace(self, connection: Connection, batch: Sequence[Row], stream: bytes) -> set[str]:
         cursor = connection.cursor()
