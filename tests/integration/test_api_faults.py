@@ -106,7 +106,7 @@ def test_calls_that_are_refused_together_pause_the_model_once(stack: Stack) -> N
     stack.configure('[models."text-embedding-3-small"]\nmax_concurrency = 16\nmax_inputs = 4\n')
     stack.create("docs")
     stack.api.configure(latency=0.3)
-    stack.api.inject(faults.RefusedKey(), next_calls=16)
+    stack.api.inject(faults.Status(401), next_calls=17)  # and the one that waits for a slot
     with stack.worker(), stack.producer() as producer:
         producer.enqueue_many("docs", ITEMS)
         stack.api.wait_for(calls=16)
@@ -153,9 +153,9 @@ async def test_an_answered_text_is_forgotten(broker_url: str, fake_api: FakeAPI)
         dispatcher.ask(b"key", "text", asker)
         await asker.done.wait()
         del asker
-        await dispatcher.finish_calls()
+        await asyncio.gather(*dispatcher.tasks)
+        gc.collect()
+        assert forgotten() is None
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
-    gc.collect()
-    assert forgotten() is None
     await limiter.close()

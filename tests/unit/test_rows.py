@@ -7,6 +7,7 @@ import struct
 import numpy as np
 import pytest
 
+from embedq_worker.api.response import _MOST_TOKENS, _tokens
 from embedq_worker.store.rows import SIGNATURE, TRAILER, Row, VectorType, encode
 
 
@@ -54,3 +55,11 @@ def test_a_delete() -> None:
 def test_no_rows() -> None:
     """An empty stream is a signature and a trailer."""
     assert encode([], "vector") == SIGNATURE + TRAILER
+
+
+def test_tokens_beyond_an_integer_are_no_row() -> None:
+    """The encoder refuses them; whoever reads an answer keeps them below."""
+    with pytest.raises(struct.error):
+        encode([Row(id="1", version=1, content_hash=b"", tokens=2**31)], "vector")
+    assert encode([Row(id="1", version=1, content_hash=b"", tokens=_MOST_TOKENS)], "vector")
+    assert _tokens({"total_tokens": 5_000_000_000}) == _MOST_TOKENS

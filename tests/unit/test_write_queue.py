@@ -1,12 +1,31 @@
-"""In hand, the newest version of each id is kept."""
+"""What waits to be written: nothing is lost, nothing is settled twice, and no row holds up the others."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import struct
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from itertools import chain
+from typing import cast
+
+import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from embedq_worker.engine import burial_queue, steady
+from embedq_worker.engine.burial_queue import BurialQueue
+from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Summary
-from embedq_worker.engine.write_queue import newest
+from embedq_worker.engine.write_queue import Change, WriteQueue, rivals
+from embedq_worker.errors import RowRefused
+from embedq_worker.store.burial import DeadLetter
+from embedq_worker.store.database import Database
+from embedq_worker.store.rows import Row, encode
+from embedq_worker.store.writer import Writer
 
 
 def item(item_id: str, version: int, text: str | None) -> RunningItem:
@@ -22,13 +41,14 @@ items = st.lists(
 
 
 @given(items)
-def test_newest_keeps_one_of_each_id(items: list[RunningItem]) -> None:
-    """The highest version, of equals the higher hash; nothing is lost."""
-    kept, older = newest(items)
-    assert len({kept_item.id for kept_item in kept}) == len(kept)
-    assert sorted(map(id, [*kept, *older])) == sorted(map(id, items))
-    for kept_item in kept:
-        assert kept_item.order == max(other.order for other in items if other.id == kept_item.id)
+def test_rivals_are_grouped(items: list[RunningItem]) -> None:
+    """The highest version first, of equals the higher hash, then the one that came first; nothing is lost."""
+    groups = rivals(items)
+    assert len({group[0].id for group in groups}) == len(groups)
+    assert sorted(map(id, chain.from_iterable(groups))) == sorted(map(id, items))
+    for group in groups:
+        same = [other for other in items if other.id == group[0].id]
+        assert group == sorted(same, key=lambda other: other.order, reverse=True)
 
 
 def test_a_job_is_finished_with_its_last_item() -> None:
@@ -41,3 +61,237 @@ def test_a_job_is_finished_with_its_last_item() -> None:
     job.settle(Outcome.STORED, tokens=7)
     (summary,) = summaries
     assert (summary["items"], summary["stored"], summary["superseded"], summary["tokens"]) == (3, 2, 1, 12)
+
+
+def test_an_item_is_settled_once(caplog: pytest.LogCaptureFixture) -> None:
+    """A second time does not end its job before the last item."""
+    summaries: list[Summary] = []
+    job = RunningJob(2, lane="live", source=None, finish=summaries.append)
+    first, last = (RunningItem(job, name, 1, "x", None) for name in "ab")
+    first.settle(Outcome.STORED)
+    first.settle(Outcome.STORED)
+    assert not summaries
+    assert "settled again" in caplog.text
+    last.settle(Outcome.STORED)
+    assert [summary["stored"] for summary in summaries] == [2]
+
+
+class FakeWriter:
+    """Remembers what it stored; ``check`` may raise for a row."""
+
+    def __init__(self, check: Callable[[Row], object] = lambda _: None) -> None:
+        self.check = check
+        self.written: list[tuple[str, int]] = []
+        self.touched: list[tuple[str, int]] = []
+
+    async def write(self, batch: Sequence[Row]) -> set[str]:
+        """Store all or raise."""
+        for row in batch:
+            self.check(row)
+        self.written += [(row.id, row.version) for row in batch]
+        return set()
+
+    async def touch(self, batch: Sequence[Row]) -> set[str]:
+        """Touch all or raise."""
+        for row in batch:
+            self.check(row)
+        self.touched += [(row.id, row.version) for row in batch]
+        return {row.id for row in batch}
+
+
+class Written:
+    """A write queue above a fake writer, and what it refused."""
+
+    def __init__(self, writer: FakeWriter) -> None:
+        self.refused: list[tuple[str, int, str]] = []
+        self.changed: list[RunningItem] = []
+        self.fail: list[Exception] = []
+        self.queue = WriteQueue(
+            cast("Writer", writer),
+            refused=self._refuse,
+            changed=self.changed.append,
+        )
+
+    def _refuse(self, refused: RunningItem, code: str) -> None:
+        if self.fail:
+            raise self.fail.pop()
+        self.refused.append((refused.id, refused.version, code))
+        refused.settle(Outcome.DEAD)
+
+    async def write(self, *items: tuple[RunningItem, Change]) -> None:
+        """Have them written in one batch."""
+        for each, change in items:
+            self.queue.add(each, change)
+        running = asyncio.create_task(self.queue.run())
+        try:
+            async with asyncio.timeout(5):
+                await self.queue.finish()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+
+def refuse_bad(row: Row) -> None:
+    """As a constraint of the table."""
+    if row.content == "bad" or row.id == "bad":
+        raise RowRefused("23514")
+
+
+def encode_alone(row: Row) -> None:
+    """What the real writer does first."""
+    encode([row], "vector")
+
+
+@pytest.mark.parametrize("change", [Change.PUT, Change.TOUCH])
+async def test_one_row_is_refused_alone(change: Change) -> None:
+    """Of a write as of a touch."""
+    written = Written(FakeWriter(refuse_bad))
+    names = ["1", "2", "bad", "4", "5"]
+    await written.write(*((item(name, 1, "x"), change) for name in names))
+    assert written.refused == [("bad", 1, "23514")]
+
+
+async def test_a_row_that_cannot_be_encoded_dies_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """An exception of our own blocks no collection, and its words are not logged."""
+
+    def check(row: Row) -> None:
+        encode_alone(row)
+        if row.id == "2":
+            raise ValueError(row.content)
+
+    writer = FakeWriter(check)
+    written = Written(writer)
+    good, big, quoted = (item(name, 1, f"canary {name}") for name in "012")
+    for each in (good, big, quoted):
+        each.vector = np.ones(2, np.float32)
+    big.tokens = 5_000_000_000
+    with caplog.at_level(logging.DEBUG):
+        await written.write((big, Change.PUT), (good, Change.PUT), (quoted, Change.PUT))
+    assert written.refused == [("1", 1, "unexpected"), ("2", 1, "unexpected")]
+    assert writer.written == [("0", 1)]
+    assert "ValueError" in caplog.text
+    assert struct.error.__name__ in caplog.text
+    assert "canary" not in caplog.text
+
+
+@pytest.mark.parametrize("change", [Change.PUT, Change.TOUCH])
+async def test_an_older_version_takes_the_place_of_a_refused_one(change: Change) -> None:
+    """The newest that Postgres takes is stored; only those below it are superseded."""
+    outcomes: list[Summary] = []
+    job = RunningJob(4, lane="live", source=None, finish=outcomes.append)
+    writer = FakeWriter(refuse_bad)
+    written = Written(writer)
+    texts = ["oldest", "good", "bad", "bad"]
+    batch = [(RunningItem(job, "1", version, text, None), change) for version, text in enumerate(texts)]
+    await written.write(*batch)
+    assert written.refused == [("1", 3, "23514"), ("1", 2, "23514")]
+    assert writer.written + writer.touched == [("1", 1)]
+    (summary,) = outcomes
+    assert (summary["superseded"], summary["dead"]) == (1, 2)
+
+
+async def test_after_an_exception_only_the_unsettled_are_written_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What was committed before it is neither written nor settled again."""
+    monkeypatch.setattr(steady, "_PAUSE", 0.0)
+    outcomes: list[Summary] = []
+    job = RunningJob(2, lane="live", source=None, finish=outcomes.append)
+    writer = FakeWriter(refuse_bad)
+    written = Written(writer)
+    written.fail = [RuntimeError("ours")]
+    await written.write(
+        (RunningItem(job, "a", 1, "x", None), Change.PUT),
+        (item("bad", 1, "y"), Change.PUT),
+        (RunningItem(job, "b", 1, "z", None), Change.TOUCH),
+    )
+    assert (writer.written, writer.touched) == ([("a", 1)], [("b", 1)])
+    assert [(summary["stored"], summary["unchanged"]) for summary in outcomes] == [(1, 1)]
+
+
+@asynccontextmanager
+async def running(work: asyncio.Task[None]) -> AsyncIterator[None]:
+    """A task while the block lasts, for at most five seconds."""
+    try:
+        async with asyncio.timeout(5):
+            yield
+    finally:
+        work.cancel()
+        await asyncio.gather(work, return_exceptions=True)
+
+
+def letter(code: str) -> DeadLetter:
+    """A dead letter."""
+    return DeadLetter(collection="docs", lane="live", cause="text", code=code, payload="{}")
+
+
+async def test_letters_that_are_left_are_buried_without_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that fails leaves them, and the next takes them up by itself."""
+    monkeypatch.setattr(steady, "_PAUSE", 0.0)
+    queue = BurialQueue(cast("Database", None))
+    failures = [RuntimeError("ours")]
+    buried: list[str] = []
+
+    async def bury(letters: Sequence[DeadLetter]) -> None:
+        if failures:
+            raise failures.pop()
+        buried.extend(each.code for each in letters)
+
+    monkeypatch.setattr(queue, "_bury_all", bury)
+    queue.add(letter("one"), lambda: None)
+    async with running(asyncio.create_task(queue.run())):
+        await queue.finish()
+    assert buried == ["one"]
+
+
+async def test_a_letter_that_cannot_be_stored_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Its message is finished, those beside it are buried, and no word of it is logged."""
+    buried: list[str] = []
+
+    async def bury(_: object, letters: Sequence[DeadLetter]) -> None:
+        if any(each.code == "bad" for each in letters):
+            raise ValueError("canary")
+        buried.extend(each.code for each in letters)
+
+    monkeypatch.setattr(burial_queue, "bury", bury)
+    queue = BurialQueue(cast("Database", None))
+    finished: list[str] = []
+
+    def failing() -> None:
+        finished.append("failing")
+        raise RuntimeError("ours")
+
+    queue.add(letter("failing"), failing)
+    for code in ("one", "bad", "two"):
+        queue.add(letter(code), lambda code=code: finished.append(code))  # type: ignore[misc]  # a default
+    async with running(asyncio.create_task(queue.run())):
+        await queue.finish()
+    assert buried == ["failing", "one", "two"]
+    assert finished == ["failing", "one", "bad", "two"]
+    assert "is lost" in caplog.text
+    assert "canary" not in caplog.text
+
+
+async def test_arrivals_that_are_left_are_admitted_without_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A question to the ledger that fails is asked again."""
+    pipeline = object.__new__(Pipeline)
+    pipeline._arrivals = deque()
+    pipeline._arrived = asyncio.Event()
+    failures = [RuntimeError("ours")]
+    admitted: list[str] = []
+
+    async def known(_: object) -> dict[str, object]:
+        if failures:
+            raise failures.pop()
+        return {}
+
+    monkeypatch.setattr(pipeline, "_known", known)
+    monkeypatch.setattr(pipeline, "_admit_one", lambda each, _: admitted.append(each.id))
+    pipeline._take_again(item("1", 1, "x"))
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError):
+            await pipeline._admit()
+        await pipeline._admit()
+    assert admitted == ["1"]

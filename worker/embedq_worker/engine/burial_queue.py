@@ -79,7 +79,7 @@ class BurialQueue:
             await self._insist([stripped(letter)])
         except Exception as error:
             # By their types alone: what they say may quote the text.
-            logger.error(  # noqa: TRY400 - the traceback ends in what the exception says
+            logger.error(
                 "a dead letter of class %s is lost: it cannot be stored in any form (%s)",
                 letter.cause,
                 type(error).__name__,

@@ -21,7 +21,7 @@ from embedq_worker.api.response import Answer
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.batcher import Batcher, Waiter, WaitingText
 from embedq_worker.engine.breaker import LONGEST_WISH, Breaker
-from embedq_worker.engine.steady import steadily
+from embedq_worker.engine.steady import described, steadily
 from embedq_worker.errors import ApiError, BadInput, Refused
 from embedq_worker.limiter.limiter import Gate, Slot
 
@@ -94,7 +94,7 @@ class Dispatcher:
     async def _call_next(self) -> None:
         await self._until_due()
         slot = await self._gate.acquire()
-        batch = self._next_batch()
+        batch = self._next_batch() if self._due_in() == 0 else None  # the breaker may have opened meanwhile
         if batch is None:
             await slot.release()
             return
@@ -154,8 +154,8 @@ class Dispatcher:
             )
         except ApiError as error:
             self._failed(batch, error)
-        except Exception:
-            logger.exception("a call of model %s failed in our own code", self._model.id)
+        except Exception as error:
+            logger.error("a call of model %s failed in our own code: %s", self._model.id, described(error))
             self._failed(batch, Refused(code="unexpected"))
         else:
             self._answered(batch, answer)

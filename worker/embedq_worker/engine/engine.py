@@ -11,6 +11,8 @@ from contextlib import suppress
 from functools import partial
 
 import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
 
 from embedq.errors import InvalidItem
 from embedq_worker.api.client import ApiClient
@@ -283,5 +285,10 @@ class _Parts:
 def _connections(broker_url: str) -> redis.BlockingConnectionPool:
     """Connections for replies: a flood waits for one, where redis-py's usual pool refuses the 101st."""
     return redis.BlockingConnectionPool.from_url(
-        broker_url, max_connections=16, timeout=20, socket_timeout=5, socket_connect_timeout=5
+        broker_url,
+        max_connections=16,
+        timeout=20,
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        retry=Retry(NoBackoff(), 1),  # for a pooled connection that the server has closed
     )

@@ -180,7 +180,4 @@ def _payload(item: RunningItem) -> str:
     stored = Item(
         id=item.id, text=item.text, version=item.version, metadata=item.metadata, deleted=item.text is None
     )
-    try:
-        return json.dumps(msgspec.to_builtins(stored))
-    except RecursionError:  # nested too deep to be written
-        return json.dumps(msgspec.to_builtins(msgspec.structs.replace(stored, metadata=None)))
+    return json.dumps(msgspec.to_builtins(stored))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import traceback
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
@@ -17,6 +18,11 @@ async def steadily(step: Callable[[], Awaitable[None]], what: str) -> NoReturn:
     while True:
         try:
             await step()
-        except Exception:
-            logger.exception("%s failed; it goes on", what)
+        except Exception as error:
+            logger.error("%s failed; it goes on: %s", what, described(error))
             await asyncio.sleep(_PAUSE)
+
+
+def described(error: Exception) -> str:
+    """An exception of our own for the log: its type and where it came from; its message may quote a text."""
+    return f"{type(error).__name__} at\n{''.join(traceback.format_tb(error.__traceback__))}"

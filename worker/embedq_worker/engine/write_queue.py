@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-import traceback
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum, auto
@@ -16,7 +15,7 @@ from itertools import chain
 
 import msgspec
 
-from embedq_worker.engine.steady import steadily
+from embedq_worker.engine.steady import described, steadily
 from embedq_worker.engine.work import Outcome, RunningItem
 from embedq_worker.errors import CollectionGone, DatabaseAway, RowRefused
 from embedq_worker.store.rows import Row
@@ -94,8 +93,8 @@ class WriteQueue:
             await self._write_all(batch)
         finally:
             self._put_back(batch)
-        if not self._waiting and not self._open:
-            self._idle.set()
+            if not self._waiting and not self._open:
+                self._idle.set()
 
     def _put_back(self, batch: Sequence[tuple[RunningItem, Change]]) -> None:
         """After an exception, those that were not handed on: vectors in hand are paid for."""
@@ -172,8 +171,7 @@ def _code(error: Exception) -> str:
     if isinstance(error, RowRefused):
         return error.sqlstate
     # The type and the place alone: what the exception says may quote the text.
-    place = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("a row could not be written: %s at\n%s", type(error).__name__, place)
+    logger.error("a row could not be written: %s", described(error))
     return "unexpected"
 
 

@@ -12,7 +12,7 @@ from embedq_worker.store.database import Database
 _BURY = statement("bury")
 _LONGEST = 200
 """Characters of a short field: some are what a stranger or a service wrote."""
-_BIGINT = range(-(2**63), 2**63)
+_MOST_VERSION = 2**63 - 1
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +62,7 @@ def stripped(letter: DeadLetter) -> DeadLetter:
         item_id=_plain(letter.item_id),
         parameter=_plain(letter.parameter),
         source=_plain(letter.source),
-        version=letter.version if letter.version in _BIGINT else None,
+        version=letter.version and min(letter.version, _MOST_VERSION),
         payload=payload.encode(errors="backslashreplace").decode(),
     )
 

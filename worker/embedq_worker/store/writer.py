@@ -4,8 +4,8 @@ Many items of one collection in one transaction, each only where it is newer tha
 
 Rows land in a temporary table by binary COPY; the ledger then lets pass those that are newer, in id order,
 and the collection's rows of exactly these ids are replaced. A transaction holds the table and fails where it
-is another collection's by now: what was embedded for a dropped one fits no other. Not for PgBouncer in transaction mode: the
-temporary table is made once a connection.
+is another collection's by now: what was embedded for a dropped one fits no other. Not for PgBouncer in
+transaction mode: the temporary table is made once a connection.
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""A collection that is dropped and created anew while its texts are being embedded."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import psycopg
+import pytest
+
+from embedq_worker.errors import CollectionGone
+from embedq_worker.settings import Settings
+from embedq_worker.store.collections import Collection, create_collection, drop_collection
+from embedq_worker.store.database import Database
+from embedq_worker.store.rows import Row
+from embedq_worker.store.writer import Writer
+from tests.support.stack import Stack, wait_until
+
+OTHER = "text-embedding-3-large"
+
+
+def test_an_old_vector_does_not_reach_the_new_table(stack: Stack) -> None:
+    """Of the same name and dimensions, yet another model's: its item is a dead letter."""
+    stack.create("docs")
+    stack.api.configure(latency=4.0)
+    with stack.worker(), stack.producer() as producer:
+        producer.enqueue("docs", id="1", text="of the old model")
+        wait_until(lambda: stack.api.stats().calls == 1, 20)
+        stack.command("collection", "drop", "docs", "--yes", "--purge")
+        stack.create("docs", model=OTHER)
+        wait_until(lambda: stack.broker.hlen("embedq:unacked") == 0, 20)
+    assert stack.stored("docs") == {}
+    assert stack.sql("SELECT id FROM embedq.item") == []
+    assert stack.sql("SELECT item_id, class, code FROM embedq.dead_letter") == [
+        ("1", "row", "collection_dropped")
+    ]
+
+
+def recreated(url: str) -> tuple[Collection, Collection]:
+    """A collection that was dropped, and the one that has its name now."""
+    models = Settings().catalogue
+    with psycopg.connect(url, autocommit=True) as connection:
+        old = create_collection(
+            connection, name="docs", model=models.usable("text-embedding-3-small"), dimensions=8
+        )
+        drop_collection(connection, "docs")
+        new = create_collection(connection, name="docs", model=models.usable(OTHER), dimensions=8)
+    return old, new
+
+
+@pytest.fixture
+def row() -> Row:
+    """A row of eight dimensions."""
+    return Row(id="1", version=1, content_hash=b"h", content="text", vector=np.ones(8, np.float32))
+
+
+@pytest.mark.parametrize("name", ["write", "touch"])
+async def test_a_writer_of_the_old_one_is_refused(database_url: str, row: Row, name: str) -> None:
+    """To write as to touch; its connection serves the new one afterwards."""
+    old, new = recreated(database_url)
+    database = Database(database_url, connections=1)
+    await database.open()
+    try:
+        batch: Sequence[Row] = [row]
+        with pytest.raises(CollectionGone):
+            await getattr(Writer(database, old), name)(batch)
+        assert await Writer(database, new).write(batch) == set()
+        assert await Writer(database, new).touch(batch) == {"1"}
+    finally:
+        await database.close()
+
+
+async def test_a_table_that_was_dropped_is_gone(database_url: str, row: Row) -> None:
+    """And the connection is as good as before."""
+    _, new = recreated(database_url)
+    with psycopg.connect(database_url, autocommit=True) as connection:
+        drop_collection(connection, "docs")
+    database = Database(database_url, connections=1)
+    await database.open()
+    try:
+        for _ in range(2):
+            with pytest.raises(CollectionGone):
+                await Writer(database, new).write([row])
+    finally:
+        await database.close()
