@@ -17,7 +17,6 @@ from psycopg import sql
 
 from embedq_sql import statement
 from embedq_worker.api.client import ApiClient
-from embedq_worker.engine.write_queue import WRITERS
 from embedq_worker.settings import Settings
 from embedq_worker.store import rows
 from embedq_worker.store.collections import Collection, get_collection
@@ -30,13 +29,15 @@ CALLS = 16
 BATCH = 256
 
 
-async def run(settings: Settings, collection: Collection, count: int, seed: int) -> dict[str, float]:
+async def run(
+    settings: Settings, collection: Collection, count: int, seed: int, writers: int
+) -> dict[str, float]:
     """Embed and store ``count`` texts; seconds on the clock and of this process's CPU."""
     corpus = list(texts(count, seed))
     model = settings.catalogue.usable(collection.model)
-    database = Database(settings.database_url, connections=WRITERS)
+    database = Database(settings.database_url, connections=writers)
     await database.open()
-    write = _Upsert(database, collection)
+    write = _Upsert(database, collection, writers)
     starts = iter(range(0, count, BATCH))
 
     async def caller(client: ApiClient) -> None:
@@ -67,10 +68,10 @@ async def run(settings: Settings, collection: Collection, count: int, seed: int)
 class _Upsert:
     """COPY into a temporary table, then upsert: nothing but the rows."""
 
-    def __init__(self, database: Database, collection: Collection) -> None:
+    def __init__(self, database: Database, collection: Collection, writers: int) -> None:
         self._database = database
         self._collection = collection
-        self._free = asyncio.Semaphore(WRITERS)
+        self._free = asyncio.Semaphore(writers)
         names = {
             "table": sql.Identifier(collection.table_schema, collection.name),
             "incoming": sql.Identifier(f"floor_{collection.id}"),
@@ -107,11 +108,14 @@ def main() -> None:
     parser.add_argument("collection")
     parser.add_argument("count", type=int)
     parser.add_argument("seed", type=int)
+    parser.add_argument("writers", type=int, help="connections that write at a time")
     arguments = parser.parse_args()
     settings = Settings.from_environment()
     with connect(settings.database_url) as connection:
         collection = get_collection(connection, arguments.collection)
-    print(json.dumps(asyncio.run(run(settings, collection, arguments.count, arguments.seed))))
+    print(
+        json.dumps(asyncio.run(run(settings, collection, arguments.count, arguments.seed, arguments.writers)))
+    )
 
 
 if __name__ == "__main__":

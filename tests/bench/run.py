@@ -33,10 +33,10 @@ class Figures:
     cpu: float
 
 
-def floor(where: Bed, count: int, seed: int) -> Figures:
-    """No queue: the same HTTP client straight into COPY and upsert."""
+def floor(where: Bed, count: int, seed: int, *, writers: int = 1) -> Figures:
+    """No queue: the same HTTP client straight into COPY and upsert, over one connection or several."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.bench.floor", COLLECTION, str(count), str(seed)],
+        [sys.executable, "-m", "tests.bench.floor", COLLECTION, str(count), str(seed), str(writers)],
         env=where.environment,
         check=True,
         stdout=subprocess.PIPE,
@@ -78,6 +78,7 @@ def rounds(where: Bed, bulk: int, single: int, repeat: int) -> Iterator[tuple[st
     for number in range(repeat):
         for name, run in (
             ("floor", partial(floor, where, bulk, number)),
+            ("floor, two writers", partial(floor, where, bulk, number, writers=2)),
             ("bulk messages", partial(whole_path, where, bulk, number, single=False)),
             ("single-item", partial(whole_path, where, single, number, single=True)),
             ("single-item, events", partial(whole_path, where, single, number, single=True, events=True)),

@@ -22,6 +22,7 @@ from celery.concurrency.base import BasePool
 
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.engine import Engine
+from embedq_worker.engine.steady import described
 from embedq_worker.engine.work import Summary
 from embedq_worker.errors import AllItemsDead
 from embedq_worker.intake.desk import DESK
@@ -147,8 +148,8 @@ class EnginePool(BasePool):
             completion = self._completions.popleft()
             try:
                 completion()
-            except Exception:
-                logger.exception("a completion failed")
+            except Exception as error:
+                logger.error("a completion failed: %s", described(error))
 
     def _get_info(self) -> dict[str, Any]:
         return {**super()._get_info(), "messages-in-hand": len(DESK.in_hand), "queues": sorted(self.queues)}

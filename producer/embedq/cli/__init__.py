@@ -15,15 +15,15 @@ from embedq.errors import EmbedqError
 
 _SUMMARIES = {
     "collection": "Create, list and drop collections.",
-    "dead-letters": "List, replay and drop items that could not be embedded.",
-    "demo": "Embed and search a real corpus, with nothing installed.",
+    "dead-letters": "List the items that could not be embedded.",
+    "demo": "Embed and search a real corpus on embedded servers.",
     "enqueue": "Enqueue the items of a JSON Lines file.",
     "index": "Build and drop a collection's vector index.",
     "local-api": "Serve a small local embedding model, OpenAI-compatible.",
     "migrate": "Create or update embedq's schema in the database.",
     "search": "Find the texts of a collection nearest to a text.",
-    "status": "Show collections, queues, models and workers.",
-    "up": "Start Postgres, Redis and a local model here, no worker.",
+    "status": "Show each collection's rows, queues, dead letters and index.",
+    "up": "Start Postgres, Valkey and a local model here, no worker.",
     "worker": "Start worker processes.",
 }
 """One line a command, so that listing them imports none; a test holds them to the entry points."""

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from embedq_worker.engine.steady import steadily
+from embedq_worker.engine.steady import described, steadily
 from embedq_worker.errors import CollectionGone, DatabaseAway
 from embedq_worker.store.burial import DeadLetter, bury, stripped
 from embedq_worker.store.database import Database
@@ -103,5 +103,5 @@ def _call(buried: Callable[[], None]) -> None:
     """An error of one message must not bury those behind it twice."""
     try:
         buried()
-    except Exception:
-        logger.exception("a message could not be finished")
+    except Exception as error:
+        logger.error("a message could not be finished: %s", described(error))

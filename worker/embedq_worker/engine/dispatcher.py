@@ -165,8 +165,9 @@ class Dispatcher:
     def _call_ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
         self._changed.set()
-        if not call.cancelled() and (error := call.exception()) is not None:
-            logger.error("an API call ended with an exception of our own", exc_info=error)
+        error = None if call.cancelled() else call.exception()
+        if isinstance(error, Exception):
+            logger.error("an API call ended with an exception of our own: %s", described(error))
 
     def _answered(self, batch: Batch, answer: Answer) -> None:
         if not self._breaker.is_closed:
