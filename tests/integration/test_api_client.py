@@ -7,17 +7,21 @@ import gzip
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import msgspec
 import numpy as np
 import pytest
 
 from embedq.testing import FakeAPI, faults
-from embedq_worker.api import ApiClient
+from embedq_worker.api import Allowance, ApiClient
+from embedq_worker.api.client import _failure
 from embedq_worker.catalogue import Model, load_catalogue
 from embedq_worker.errors import ApiError, BadDimensions, BadInput, MalformedAnswer, Refused, Transient
+from embedq_worker.secret import FileSecret
 from embedq_worker.settings import Secret, Settings, WorkerSettings
 
 MODEL = load_catalogue().get("text-embedding-3-small")
@@ -393,3 +397,77 @@ async def test_connections_are_used_again() -> None:
             await client.embed(MODEL, ["x"], DIMENSIONS, "document")
 
     assert len(connections) == 1
+
+
+LIMITS = ("x-ratelimit-remaining-requests: 0", "x-ratelimit-reset-requests: 6m0s")
+TOLD = Allowance(remaining_requests=0, requests_reset=360.0)
+
+
+async def test_an_answer_tells_what_is_left(fake_api: FakeAPI) -> None:
+    """What the headers of a right answer and of a refusal say of the limits arrives."""
+    fake_api.configure(requests_per_minute=1, tokens_per_minute=50, ratelimit_headers=True)
+    async with client_of(fake_api) as client:
+        answer = await client.embed(MODEL, ["x" * 40], DIMENSIONS, "document")
+    error = await failure(client_of(fake_api))
+
+    for allowance in (answer.allowance, error.allowance):
+        assert allowance is not None
+        assert (allowance.limit_requests, allowance.remaining_requests) == (1, 0)
+        assert (allowance.limit_tokens, allowance.remaining_tokens) == (50, 40)
+        assert allowance.requests_reset is not None
+        assert 50 < allowance.requests_reset <= 60
+
+
+async def test_an_answer_that_tells_nothing_has_no_allowance(fake_api: FakeAPI) -> None:
+    """Most servers tell nothing."""
+    async with client_of(fake_api) as client:
+        assert (await client.embed(MODEL, ["x"], DIMENSIONS, "document")).allowance is None
+    fake_api.inject(faults.Status(429))
+    assert (await failure(client_of(fake_api))).allowance is None
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [(200, b"{", "not_json"), (200, b" " * 2_000, "reply_too_large"), (429, b"", None), (401, b"", None)],
+)
+async def test_every_failure_tells_what_is_left(status: int, body: bytes, code: str | None) -> None:
+    """Wherever there was a reply, its headers count."""
+    async with serving(http(status, body, *LIMITS)) as server:
+        error = await failure(client_of(server, max_reply_bytes=1_000))
+
+    assert (error.code, error.allowance) == (code, TOLD)
+
+
+async def test_a_date_to_come_back_counts_by_the_service_s_clock() -> None:
+    """Our clock may be years off."""
+    dates = ("date: Wed, 21 Oct 2015 07:28:00 GMT", "retry-after: Wed, 21 Oct 2015 07:28:07 GMT")
+    async with serving(http(503, b"", *dates)) as server:
+        assert (await failure(client_of(server))).retry_after == 7.0
+
+
+async def test_a_key_that_changes_is_used_by_the_next_call(
+    fake_api: FakeAPI, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A mended key needs neither a new client nor a new connection."""
+    monkeypatch.setattr("embedq_worker.secret.CHECK_SECONDS", 0.0)
+    fake_api.configure(api_key="right")
+    file = tmp_path / "key"
+    file.write_text("a-wrong-one")
+    async with ApiClient(Settings(api_base_url=fake_api.base_url, api_key=FileSecret(file))) as client:
+        with pytest.raises(Refused):
+            await client.embed(MODEL, TEXTS, DIMENSIONS, "document")
+        file.write_text("right")
+        answer = await client.embed(MODEL, TEXTS, DIMENSIONS, "document")
+
+    assert len(answer.vectors) == len(TEXTS)
+
+
+@pytest.mark.parametrize(
+    ("below", "code"), [(aiohttp.ConnectionTimeoutError(), "connect_timeout"), (TimeoutError(), "timeout")]
+)
+def test_time_outs_are_told_apart(below: Exception, code: str) -> None:
+    """A service that is not reached is another case than one that is slow."""
+    above = httpx.ConnectTimeout("")
+    above.__cause__ = below
+
+    assert (_failure(below), _failure(above)) == (code, code)

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -138,16 +139,19 @@ async def test_calls_in_flight_are_counted_and_capped(http: aiohttp.ClientSessio
     """Calls beyond the cap of a model get 429 at once, those of another model do not."""
     fake_api.configure("m", max_concurrency=2)
     fake_api.inject(faults.Hang(), next_calls=3)
-    hanging = [asyncio.create_task(post(http, model=model)) for model in ("m", "m", "other")]
-    await asyncio.to_thread(fake_api.wait_for, calls=3, in_flight=3)
+    hanging = []
+    for number, model in enumerate(("m", "m", "other"), start=1):
+        hanging.append(asyncio.create_task(post(http, model=model)))
+        await asyncio.to_thread(fake_api.wait_for, calls=number, in_flight=number)
 
     status, _, _ = await post(http)
-    stats = fake_api.stats()
+    stats, records = fake_api.stats(), fake_api.calls()
     for task in hanging:
         task.cancel()
 
     assert status == 429
     assert (stats.in_flight, stats.max_in_flight) == (3, 4)
+    assert [(r.in_flight, r.ended is None) for r in records] == [(1, True), (2, True), (1, True), (3, False)]
     assert {model: (s.calls, s.max_in_flight) for model, s in stats.models.items()} == {
         "m": (3, 3),
         "other": (1, 1),
@@ -191,6 +195,44 @@ async def test_tokens_are_limited_and_may_be_silent(http: aiohttp.ClientSession,
     assert "Retry-After" not in answers[1][2]
 
 
+async def test_the_wait_has_other_forms(http: aiohttp.ClientSession, fake_api: FakeAPI) -> None:
+    """A refusal's wait can be a date by the answer's own clock, or told in milliseconds too."""
+    fake_api.configure(requests_per_minute=1, minute=30.0)
+    await post(http)
+    waits = []
+    for form in ("date", "ms"):
+        fake_api.configure(retry_after=form)
+        status, _, headers = await post(http)
+        assert status == 429
+        waits.append(headers)
+
+    dated, exact = waits
+    sent, later = (parsedate_to_datetime(dated[name]) for name in ("Date", "Retry-After"))
+    assert 28 <= (later - sent).total_seconds() <= 30
+    assert 28_000 < int(exact["retry-after-ms"]) <= 1_000 * int(exact["Retry-After"]) <= 30_000
+    with pytest.raises(FakeAPIError, match="retry_after"):
+        fake_api.configure(retry_after="soon")
+
+
+async def test_the_busiest_minute_counts_what_is_admitted(
+    http: aiohttp.ClientSession, fake_api: FakeAPI
+) -> None:
+    """Calls that the limits count are admitted, whatever a fault makes of them; refused ones are not."""
+    fake_api.configure("m", requests_per_minute=2, api_key="right")
+    fake_api.inject(faults.Status(429), model="m", next_calls=1)
+    statuses = [(await post(http))[0]]
+    http.headers["Authorization"] = "Bearer right"
+    statuses += [(await post(http, input="x" * 40))[0] for _ in range(3)]
+    await post(http, model="other")
+
+    assert statuses == [401, 429, 200, 429]
+    assert [record.admitted for record in fake_api.calls("m")] == [False, True, True, False]
+    assert fake_api.busiest_minute("m") == (2, 20)
+    assert fake_api.busiest_minute("m", minute=1e-9) == (1, 10)
+    models = fake_api.stats().models
+    assert (models["m"].statuses, models["other"].statuses) == ({401: 1, 429: 2, 200: 1}, {200: 1})
+
+
 async def test_billed_texts_are_counted(http: aiohttp.ClientSession, fake_api: FakeAPI) -> None:
     """Only whole and right answers bill their texts."""
     fake_api.inject(faults.Status(500), next_calls=1)
@@ -214,7 +256,8 @@ async def test_calls_are_remembered_one_by_one(http: aiohttp.ClientSession, fake
         ("m", 3, sum(map(tokens_of, TEXTS)), 200),
         ("other", 1, 3, 200),
     ]
-    assert before <= records[0].at <= records[1].at <= time.monotonic()
+    ended = [record.ended or 0.0 for record in records]
+    assert before <= records[0].at <= ended[0] <= records[1].at <= ended[1] <= time.monotonic()
     assert fake_api.calls("other") == records[1:]
     last = fake_api.stats().models["m"].last_request
     assert last == {"model": "m", "input": "array", "input_type": "document"}
@@ -244,14 +287,18 @@ async def test_refusals(
 
 
 async def test_a_status_has_other_forms(http: aiohttp.ClientSession, fake_api: FakeAPI) -> None:
-    """The flat envelope, a body of one's own and Retry-After can be had."""
+    """The flat envelope, a body of one's own, Retry-After in both forms and other headers can be had."""
     fake_api.inject(faults.Status(429, envelope="flat", retry_after="2"), next_calls=1)
-    fake_api.inject(faults.Status(500, body='{"error":"too large to process"}'))
+    fake_api.inject(faults.Status(500, body='{"error":"too large to process"}'), next_calls=1)
+    fake_api.inject(faults.Status(503, retry_date=7, headers={"x-ratelimit-reset-requests": "-1"}))
 
-    first, second = await post(http), await post(http)
+    first, second, third = [await post(http) for _ in range(3)]
 
     assert (first[1]["statusCode"], first[2]["Retry-After"]) == ("429", "2")
     assert (second[0], second[1]) == (500, {"error": "too large to process"})
+    sent, later = (parsedate_to_datetime(third[2][name]) for name in ("Date", "Retry-After"))
+    assert (third[0], third[2]["x-ratelimit-reset-requests"]) == (503, "-1")
+    assert (later - sent).total_seconds() == 7
 
 
 @pytest.mark.parametrize(
@@ -518,3 +565,10 @@ def test_every_fault_is_documented() -> None:
     rows = set(re.findall(r"^\| `(\w+)", DOCS.read_text(), flags=re.MULTILINE))
 
     assert rows == {fault.__name__ for fault in FAULTS} | set(Behaviour.__struct_fields__)
+
+
+def test_every_method_is_documented() -> None:
+    """The page's table of methods names each one of the handle, and nothing else."""
+    rows = set(re.findall(r"`\.(\w+)", DOCS.read_text()))
+
+    assert rows == {name for name in dir(FakeAPI) if not name.startswith("_")} - {"vector"}

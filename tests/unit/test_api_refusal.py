@@ -140,6 +140,16 @@ def test_a_status_is_enough(statuses: tuple[int, ...], kind: type[ApiError], bod
         ({"retry-after": "Wed, 99 Oct 9999 99:28:00 GMT"}, None),
         ({"retry-after": ""}, None),
         ({}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 7.0),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "Wed Oct 21 07:28:00 2015"}, 7.0),
+        (
+            {"retry-after": "Wednesday, 21-Oct-15 07:28:07 GMT", "date": "Wed, 21 Oct 2015 07:28:00 -0000"},
+            7.0,
+        ),
+        ({"retry-after": "Tue, 21 Oct 2098 07:28:07 GMT", "date": "Tue, 21 Oct 2098 07:28:00 GMT"}, 7.0),
+        ({"retry-after": "Tue, 21 Oct 2098 07:28:07 GMT", "date": "Tue, 21 Oct 2098 07:28:07 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "Thu, 01 Jan 1970 00:00:00 GMT"}, None),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "yesterday"}, None),
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
@@ -156,10 +166,24 @@ def test_retry_after_as_a_date() -> None:
     assert 90 < error.retry_after <= 100
 
 
-@given(st.integers(300, 599), st.binary(max_size=50), st.text(max_size=20))
-def test_nothing_breaks_the_classifier(status: int, body: bytes, header: str) -> None:
+@pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", "yesterday", ""])
+def test_a_date_of_no_use_leaves_our_own_clock(date: str) -> None:
+    """Where the reply's own date cannot be, the wait counts from our time."""
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
+    wait = read_retry_after({"retry-after": later, "date": date})
+
+    assert wait is not None
+    assert 90 < wait <= 100
+
+
+DATES = st.text(max_size=20) | st.datetimes().map(format_datetime) | st.datetimes().map(str)
+
+
+@given(st.integers(300, 599), st.binary(max_size=50), DATES, DATES)
+def test_nothing_breaks_the_classifier(status: int, body: bytes, header: str, date: str) -> None:
     """Whatever comes, it is an ApiError with its status."""
-    assert classify(status, body, {"retry-after": header, "retry-after-ms": header}).status == status
+    headers = {"retry-after": header, "retry-after-ms": header, "date": date}
+    assert classify(status, body, headers).status == status
 
 
 JSON = st.recursive(

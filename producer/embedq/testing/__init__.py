@@ -14,12 +14,14 @@ Needs the extra ``embedq[testing]``; plain ``import embedq`` never imports this 
 from __future__ import annotations
 
 from embedq.testing import faults
+from embedq.testing.busiest import Busiest
 from embedq.testing.control import Behaviour, CallRecord, ModelStats, Stats
 from embedq.testing.fake_api import FakeAPI, FakeAPIError
 from embedq.testing.vectors import tokens_of, vector_of
 
 __all__ = [
     "Behaviour",
+    "Busiest",
     "CallRecord",
     "FakeAPI",
     "FakeAPIError",

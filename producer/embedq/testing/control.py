@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -23,9 +23,10 @@ class Behaviour(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     ``latency`` and ``latency_per_text`` are seconds from a request's arrival to its answer.
     ``max_concurrency`` calls of a model may be in flight; one more is refused at once with 429. The limits a
     minute hold over any sliding window of ``minute`` seconds (shorter makes a test quick), refused calls not
-    counted; ``retry_after`` and ``ratelimit_headers`` say what is told of them. ``dimensions`` is the model's
-    default. ``max_characters`` is of a lone string, ``max_characters_in_array`` of each string of an array;
-    longer is a 400, as are more than ``max_inputs`` texts. With an ``api_key``, other keys are a 401.
+    counted; ``retry_after`` and ``ratelimit_headers`` say what is told of them: ``Retry-After`` in seconds
+    (True), as a date, or with ``retry-after-ms`` beside it ("ms"). ``dimensions`` is the model's default.
+    ``max_characters`` is of a lone string, ``max_characters_in_array`` of each string of an array; longer is
+    a 400, as are more than ``max_inputs`` texts. With an ``api_key``, other keys are a 401.
     """
 
     latency: Seconds = 0.0
@@ -34,7 +35,7 @@ class Behaviour(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     requests_per_minute: Limit | None = None
     tokens_per_minute: Limit | None = None
     minute: Seconds = 60.0
-    retry_after: bool = True
+    retry_after: bool | Literal["date", "ms"] = True
     ratelimit_headers: bool = False
     dimensions: Annotated[int, Meta(ge=1, le=MAX_DIMENSIONS)] = 1536
     max_inputs: Limit = 2048
@@ -61,14 +62,24 @@ class Wait(msgspec.Struct, frozen=True):
 
 
 class CallRecord(msgspec.Struct, gc=False):
-    """One call of ``/v1/embeddings``. ``status`` 0 means that no whole answer was sent (yet)."""
+    """One call of ``/v1/embeddings``. ``status`` 0 means that no whole answer was sent (yet).
+
+    ``at`` and ``ended`` are seconds of the machine's monotonic clock (``time.monotonic``).
+    """
 
     model: str
     at: float
-    """Arrival, in seconds of the machine's monotonic clock (``time.monotonic``)."""
+    """Arrival: when its request was read."""
     texts: int
     tokens: int
     status: int = 0
+    in_flight: int = 0
+    """Calls of this model in flight at its arrival, itself included."""
+    ended: float | None = None
+    """When it was no longer in flight; None while it is."""
+    admitted: bool = False
+    """Whether it counts against the limits a minute: the request was in order and within every limit. What a
+    fault then made of it, a 429 too, does not matter."""
 
 
 class ModelStats(msgspec.Struct):
@@ -78,6 +89,8 @@ class ModelStats(msgspec.Struct):
     texts: int = 0
     in_flight: int = 0
     max_in_flight: int = 0
+    statuses: dict[int, int] = msgspec.field(default_factory=dict)
+    """Finished calls by status; 0 where no whole answer was sent."""
     last_request: dict[str, Any] = msgspec.field(default_factory=dict)
     """The last call's fields; ``input`` is ``"string"`` or ``"array"``, never the texts."""
 

@@ -12,6 +12,7 @@ from typing import Self, TypeVar
 import msgspec
 
 from embedq.errors import EmbedqError
+from embedq.testing.busiest import Busiest, busiest
 from embedq.testing.control import CONTROL_PATH, TOKEN_HEADER, CallRecord, Configuration, Stats, Wait
 from embedq.testing.faults import AnyFault
 from embedq.testing.rules import Rule
@@ -107,6 +108,14 @@ class FakeAPI:
         """The last 100,000 calls one by one, oldest first; of every model, or of one."""
         records = self._control("calls", None, list[CallRecord])
         return [record for record in records if model in (None, record.model)]
+
+    def busiest_minute(self, model: str, minute: float = 60.0) -> Busiest:
+        """The most calls and the most tokens of a model in any sliding window of ``minute`` seconds.
+
+        Counted are the admitted calls (``CallRecord.admitted``) among the last 100,000, by arrival: those
+        that the server holds against ``requests_per_minute`` and ``tokens_per_minute``.
+        """
+        return busiest(self.calls(model), minute)
 
     def billed(self, texts: Iterable[str]) -> list[int]:
         """How often each text got a whole and right answer."""

@@ -14,8 +14,9 @@ import numpy as np
 from aiohttp import web
 from msgspec import Meta
 
+from embedq.testing.control import Seconds
 from embedq.testing.exchange import Exchange
-from embedq.testing.wire import Answer, Envelope
+from embedq.testing.wire import Answer, Envelope, retry_date
 
 Share = Annotated[float, Meta(ge=0, lt=1)]
 
@@ -50,21 +51,32 @@ class NoFault(Fault):
 
 
 class Status(Fault):
-    """An error status; ``body``, where given, replaces the envelope (for other servers' errors)."""
+    """An error status; ``body``, where given, replaces the envelope (for other servers' errors).
+
+    ``retry_after`` is sent as it is, ``retry_date`` as an HTTP date so many (whole) seconds ahead.
+    ``headers`` are further ones, such as ``retry-after-ms`` and ``x-ratelimit-reset-requests``.
+    """
 
     status: Annotated[int, Meta(ge=400, le=599)] = 500
     message: str = "Something wrong with the server"
     envelope: Envelope = "problem"
     retry_after: str | None = None
     body: str | None = None
+    retry_date: Seconds | None = None
+    headers: dict[str, str] = {}
 
     async def respond(self, exchange: Exchange) -> web.StreamResponse:
         """Refuse, with ``Retry-After`` where one is given."""
-        headers = {} if self.retry_after is None else {"Retry-After": self.retry_after}
         await exchange.latency()
+        headers = self._headers()
         if self.body is not None:
             return await exchange.send(self.status, self.body.encode(), headers=headers)
         return await exchange.refuse(self.status, self.message, envelope=self.envelope, headers=headers)
+
+    def _headers(self) -> dict[str, str]:
+        date = {} if self.retry_date is None else retry_date(self.retry_date)
+        plain = {} if self.retry_after is None else {"Retry-After": self.retry_after}
+        return date | plain | self.headers
 
 
 class RefusedKey(Fault):

@@ -21,15 +21,15 @@ class Meter:
     def __init__(self) -> None:
         self.records: deque[CallRecord] = deque(maxlen=MAX_RECORDS)
         self._total = Stats()
-        self._statuses: Counter[int] = Counter()
         self._billed: Counter[bytes] = Counter()
         self._waiters: list[asyncio.Future[None]] = []
 
     @contextmanager
     def call(self, model: str, texts: int, tokens: int) -> Iterator[CallRecord]:
         """Count one call, which is in flight inside the ``with``."""
-        record = CallRecord(model, time.monotonic(), texts, tokens)
-        counted = (self._total, self.model(model))
+        own = self.model(model)
+        counted = (self._total, own)
+        record = CallRecord(model, time.monotonic(), texts, tokens, in_flight=own.in_flight + 1)
         for stats in counted:
             stats.calls += 1
             stats.texts += texts
@@ -40,9 +40,10 @@ class Meter:
         try:
             yield record
         finally:
+            record.ended = time.monotonic()
             for stats in counted:
                 stats.in_flight -= 1
-            self._statuses[record.status] += 1
+                stats.statuses[record.status] = stats.statuses.get(record.status, 0) + 1
             self._wake()
 
     def model(self, model: str) -> ModelStats:
@@ -59,7 +60,6 @@ class Meter:
 
     def stats(self) -> Stats:
         """The counts of now."""
-        self._total.statuses = dict(self._statuses)
         self._total.billed_texts = len(self._billed)
         self._total.billed_again = sum(times > 1 for times in self._billed.values())
         return self._total

@@ -27,7 +27,7 @@ from embedq.testing.exchange import Exchange
 from embedq.testing.faults import Fault, NoFault
 from embedq.testing.meter import Meter, RateWindow
 from embedq.testing.rules import ArmedRule, Rule
-from embedq.testing.wire import EMBEDDINGS_PATH, Asked, RefusedError, check, parse
+from embedq.testing.wire import EMBEDDINGS_PATH, Asked, RefusedError, check, parse, retry_date
 
 MAX_REQUEST_BYTES = 256 << 20
 _NO_FAULT = NoFault()
@@ -160,9 +160,24 @@ async def _answer(exchange: Exchange, period: Period, asked: Asked) -> web.Strea
     if behaviour.ratelimit_headers:
         exchange.headers = window.headers(behaviour, exchange.record.at)
     if wait > 0.0:
-        headers = {"Retry-After": str(math.ceil(wait))} if behaviour.retry_after else {}
+        headers = _retry_after(behaviour, wait)
         return await exchange.refuse(HTTPStatus.TOO_MANY_REQUESTS, "Too many requests", headers=headers)
+    exchange.record.admitted = True
     return await period.fault(asked).respond(exchange)
+
+
+def _retry_after(behaviour: Behaviour, wait: float) -> dict[str, str]:
+    """The wait, never told shorter than it is."""
+    seconds = math.ceil(wait)
+    match behaviour.retry_after:
+        case False:
+            return {}
+        case True:
+            return {"Retry-After": str(seconds)}
+        case "date":
+            return retry_date(seconds)
+        case "ms":
+            return {"Retry-After": str(seconds), "retry-after-ms": str(math.ceil(wait * 1000))}
 
 
 async def _refuse(exchange: Exchange, refusal: RefusedError) -> web.StreamResponse:

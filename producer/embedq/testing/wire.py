@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from binascii import b2a_base64
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from email.utils import formatdate
 from http.client import responses as REASONS  # noqa: N812 -- a table of constants
 from typing import Annotated, Any, Literal
 
@@ -148,3 +150,9 @@ def error_body(status: int, message: str, envelope: Envelope = "problem", data: 
 def error_type(envelope: Envelope) -> str:
     """The content type that goes with an envelope."""
     return "application/problem+json" if envelope == "problem" else "application/json"
+
+
+def retry_date(seconds: float) -> dict[str, str]:
+    """``Retry-After`` as an HTTP date, in whole seconds, and the ``Date`` that it counts from."""
+    now = int(time.time())
+    return {"Date": formatdate(now, usegmt=True), "Retry-After": formatdate(now + seconds, usegmt=True)}

@@ -12,12 +12,13 @@ from collections.abc import AsyncIterator, Sequence
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import version
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
 import aiohttp
 import httpx
 from httpx_aiohttp import AiohttpTransport
 
+from embedq_worker.api.allowance import Allowance, read_allowance
 from embedq_worker.api.refusal import classify
 from embedq_worker.api.request import Purpose, build_request
 from embedq_worker.api.response import Answer, read_answer
@@ -44,6 +45,13 @@ _FAILURES: tuple[tuple[type[BaseException], str], ...] = (
     (OSError, "reset"),
 )
 """The first match counts; a time-out is looked for before."""
+
+
+class _Reply(NamedTuple):
+    """A 2xx reply that was read whole."""
+
+    body: bytes
+    allowance: Allowance | None
 
 
 class ApiClient:
@@ -90,14 +98,16 @@ class ApiClient:
         broken connection, a time-out or an answer that is not what was asked for), ``Refused``, ``BadInput``.
         """
         body = build_request(model, texts, dimensions, purpose)
+        allowance = None
         try:
-            reply = await self._post(model, body)
-            return read_answer(reply, len(texts), dimensions)
+            reply, allowance = await self._post(model, body)
+            return read_answer(reply, len(texts), dimensions, allowance)
         except ApiError as error:
             error.model = model.id
+            error.allowance = error.allowance or allowance
             raise
 
-    async def _post(self, model: Model, body: bytes) -> bytes:
+    async def _post(self, model: Model, body: bytes) -> _Reply:
         try:
             async with asyncio.timeout(self._settings.worker.request_timeout):
                 return await self._exchange(model, body)
@@ -107,7 +117,7 @@ class ApiClient:
             # Whatever breaks below must not end the engine.
             raise Transient(code=_failure(error)) from error
 
-    async def _exchange(self, model: Model, body: bytes) -> bytes:
+    async def _exchange(self, model: Model, body: bytes) -> _Reply:
         assert self._http is not None, "ApiClient is used outside of `async with`"
         base_url, key = self._destination(model)
         headers = {"content-length": str(len(body))}
@@ -117,14 +127,21 @@ class ApiClient:
         async with self._http.stream(
             "POST", f"{base_url}/embeddings", content=content, headers=headers
         ) as reply:
-            if not reply.is_success:
-                said = await _read(reply, MAX_ERROR_BYTES)
-                raise _refusal(reply, said)
-            limit = self._settings.worker.max_reply_bytes
-            answer = await _read(reply, limit)
-            if len(answer) > limit:
-                raise Transient(reply.status_code, "reply_too_large")
-            return answer
+            try:
+                return await self._take(reply)
+            except ApiError as error:
+                error.allowance = read_allowance(reply.headers)
+                raise
+
+    async def _take(self, reply: httpx.Response) -> _Reply:
+        if not reply.is_success:
+            said = await _read(reply, MAX_ERROR_BYTES)
+            raise _refusal(reply, said)
+        limit = self._settings.worker.max_reply_bytes
+        answer = await _read(reply, limit)
+        if len(answer) > limit:
+            raise Transient(reply.status_code, "reply_too_large")
+        return _Reply(answer, read_allowance(reply.headers))
 
     def _destination(self, model: Model) -> tuple[str, Secret | None]:
         """The default key is never sent to a model's own server."""

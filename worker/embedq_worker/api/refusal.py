@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import math
 import re
-import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 
@@ -53,6 +53,9 @@ _TOO_LONG = re.compile(r"too large to process|maximum context|context length", r
 _PROSE_LENGTH = 300
 """Characters of prose that are searched; further on it may quote the text."""
 
+_LONGEST_WAIT = 86_400.0
+"""Seconds between a reply's ``date`` and its ``retry-after`` that are believed."""
+
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,63}")
 _PARAMETER = re.compile(r"\$?[A-Za-z_.][A-Za-z0-9_.\[\]]{0,63}")
 _decoder = msgspec.json.Decoder()
@@ -84,12 +87,15 @@ def _kind(status: int, code: str | None, parameter: str | None, envelope: object
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Give the wait that the service asks for, in seconds; None where it is not told, or zero or nonsense."""
+    """Give the wait that the service asks for, in seconds; None where it is not told, or zero or nonsense.
+
+    A date counts from the reply's own ``date``, so that our clock may be wrong.
+    """
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return milliseconds / 1000
     value = headers.get("retry-after")
-    return _number(value) or _until(value)
+    return _number(value) or _until(value, headers.get("date"))
 
 
 def _number(text: str | None) -> float | None:
@@ -100,12 +106,24 @@ def _number(text: str | None) -> float | None:
     return number if math.isfinite(number) and number > 0 else None
 
 
-def _until(text: str | None) -> float | None:
+def _until(text: str | None, sent: str | None) -> float | None:
+    then = _date(text)
+    if then is None:
+        return None
+    by_service, by_us = _date(sent), datetime.now(UTC)
+    wait = (then - (by_service or by_us)).total_seconds()
+    if wait > _LONGEST_WAIT:  # a service that does not know what day it is
+        wait = (then - by_us).total_seconds()
+    return wait if wait > 0 else None
+
+
+def _date(text: str | None) -> datetime | None:
     try:
-        wait = parsedate_to_datetime(text or "").timestamp() - time.time()
+        date = parsedate_to_datetime(text or "")
+        # The oldest of HTTP's forms names no zone, and means UTC.
+        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
     except (ValueError, TypeError, OverflowError):
         return None
-    return wait if wait > 0 else None
 
 
 def _parse(body: bytes) -> object:

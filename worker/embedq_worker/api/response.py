@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from embedq_worker.allowance import Allowance
 from embedq_worker.errors import MalformedAnswer, MalformedCode
 
 Vectors = npt.NDArray[np.float32]
@@ -18,10 +19,14 @@ _MOST_TOKENS = 2**31 - 1
 
 
 class Answer(NamedTuple):
-    """``vectors``: shape (texts, dimensions), native float32, C order; ``tokens``: billed, or None."""
+    """``vectors``: shape (texts, dimensions), native float32, C order; ``tokens``: billed, or None.
+
+    ``allowance`` is what the reply's headers say of the limits, or None.
+    """
 
     vectors: Vectors
     tokens: int | None
+    allowance: Allowance | None = None
 
 
 class _Item(msgspec.Struct):
@@ -41,11 +46,11 @@ class _Body(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Body)
 
 
-def read_answer(body: bytes, count: int, dimensions: int) -> Answer:
+def read_answer(body: bytes, count: int, dimensions: int, allowance: Allowance | None = None) -> Answer:
     """Read the 2xx answer to ``count`` texts; raise ``MalformedAnswer`` for what must not become rows.
 
     Vectors are matched to texts by ``index``. Each may be a list of numbers or a base64 string of
-    little-endian float32, whatever was asked for.
+    little-endian float32, whatever was asked for. ``allowance`` is handed on.
     """
     parsed = _parse(body)
     if len(parsed.data) != count:
@@ -54,7 +59,7 @@ def read_answer(body: bytes, count: int, dimensions: int) -> Answer:
     with np.errstate(over="ignore"):  # a number beyond float32 becomes an infinity, which is refused below
         _fill(vectors, parsed.data)
     _check_lengths(vectors)
-    return Answer(vectors, _tokens(parsed.usage))
+    return Answer(vectors, _tokens(parsed.usage), allowance)
 
 
 def _parse(body: bytes) -> _Body:
