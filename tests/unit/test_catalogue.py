@@ -152,13 +152,28 @@ def test_an_alias_in_the_users_file_means_the_model_itself() -> None:
     assert len(catalogue) == len(load_catalogue())
 
 
+@pytest.mark.parametrize("name", ["text-embedding-3-small", "new"])
+def test_limits_are_the_users_to_set(name: str) -> None:
+    """Limits can be set for a model of the catalogue and a new one; else nothing is limited by the minute."""
+    facts = {} if name in load_catalogue() else {"dimensions": 8}
+    limits: dict[str, object] = {"requests_per_minute": 6, "tokens_per_minute": 9, "concurrency": "fixed"}
+    model = load_catalogue().overlay({name: {**facts, **limits}}, "file").get(name)
+    plain = load_catalogue().get("voyage-2")
+
+    assert {key: getattr(model, key) for key in limits} == limits
+    assert (plain.requests_per_minute, plain.tokens_per_minute, plain.concurrency) == (None, None, "aimd")
+
+
 @pytest.mark.parametrize(
     ("models", "message"),
     [
         ({"voyage-2": {"max_inputs": 129}}, "max_inputs = 129 is above the 128"),
         ({"voyage-2": {"max_inputs": 0}}, "max_inputs: Expected `int` >= 1"),
         ({"voyage-2": {"max_concurency": 1}}, "did you mean 'max_concurrency'"),
-        ({"voyage-2": {"requests_per_minute": 1}}, "unknown key 'requests_per_minute'"),
+        ({"voyage-2": {"request_per_minute": 1}}, "did you mean 'requests_per_minute'"),
+        ({"voyage-2": {"requests_per_minute": 0}}, "requests_per_minute: Expected `int` >= 1"),
+        ({"voyage-2": {"tokens_per_minute": 0}}, "tokens_per_minute: Expected `int` >= 1"),
+        ({"voyage-2": {"concurrency": "none"}}, "concurrency: Invalid enum value 'none'"),
         ({"voyage-2": {"dimensions": 9}}, "dimensions is a fact of the catalogue"),
         ({"new": {"family": "plain"}}, "give at least dimensions"),
         ({"new": {"dimensions": "9"}}, "dimensions: Expected `int`"),

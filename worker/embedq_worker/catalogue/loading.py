@@ -16,7 +16,17 @@ from embedq_worker.catalogue.model import Model
 from embedq_worker.errors import UnknownModel, WithdrawnModel
 from embedq_worker.keys import check_keys, convert
 
-USER_KEYS = frozenset({"max_concurrency", "max_inputs", "base_url", "api_key"})
+USER_KEYS = frozenset(
+    {
+        "max_concurrency",
+        "concurrency",
+        "requests_per_minute",
+        "tokens_per_minute",
+        "max_inputs",
+        "base_url",
+        "api_key",
+    }
+)
 """What a user may set for a model whose facts the catalogue has."""
 FACTS = frozenset(Model.__struct_fields__) - USER_KEYS - {"id", "sources", "texts_per_request"}
 """What a user may say of a model that the catalogue does not have; ``dimensions`` is required."""

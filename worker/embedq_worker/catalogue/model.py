@@ -14,6 +14,8 @@ Family = Literal["openai", "voyage", "google", "alibaba", "plain"]
 """Whose request fields a model understands; ``plain`` is any other OpenAI-compatible server."""
 Parameter = Union[str, bool, int, float]  # noqa: UP007  msgspec reads it at run time, on every supported Python
 Positive = Annotated[int, Meta(ge=1)]
+Rate = Annotated[int, Meta(ge=1, le=10**12)]
+"""A minute; more is no limit, and Redis' Lua would write it as a fraction."""
 Size = Annotated[int, Meta(ge=1, le=16_000)]
 """Dimensions; 16,000 is what a pgvector column holds (PGV)."""
 
@@ -60,6 +62,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Tokens of one request, all texts together."""
     tokens_per_byte: Annotated[float, Meta(gt=0, le=4)] = 0.5
     """First estimate of tokens per UTF-8 byte, on the high side, until ``usage`` tells better."""
+    tokenizer: Literal["cl100k_base"] | None = None
+    """The model's own byte-level tokenizer, for exact counts where ``embedq[tokenizer]`` is installed; None:
+    not known, or in no small package."""
 
     base64: bool = False
     """Whether vectors may be asked for as base64; answers are read in either form."""
@@ -84,6 +89,15 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     max_concurrency: Positive = 16
     """Calls in flight, whole fleet. Too low leaves the API idle; too high draws 429s."""
+    concurrency: Literal["aimd", "fixed"] = "aimd"
+    """``aimd``: the limit adapts below ``max_concurrency`` when the service pushes back; ``fixed``: it is
+    always ``max_concurrency``, and one that is too high goes on drawing 429s."""
+    requests_per_minute: Rate | None = None
+    """Requests in any minute, whole fleet; None: not limited by us. Too low leaves the API idle; too high, or
+    None where the service has a limit, draws 429s."""
+    tokens_per_minute: Rate | None = None
+    """Tokens in any minute, whole fleet; None: not limited by us. Too low leaves the API idle; too high, or
+    None where the service has a limit, draws 429s."""
     texts_per_request: Positive = 256
     """Texts that a request is filled up to: what the user set as ``max_inputs``, else 256. Too low pays more
     round trips; too high makes answers of many megabytes, and fewer calls at a time."""

@@ -1,0 +1,7 @@
+"""Tokens of texts, before the service has counted them."""
+
+from __future__ import annotations
+
+from embedq_worker.tokens.estimator import Estimator
+
+__all__ = ["Estimator"]
