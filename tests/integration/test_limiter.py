@@ -1,19 +1,27 @@
-"""The limiter holds a model's limit over every process, and frees what the dead held."""
+"""Leases over a real Redis: a model's limit holds over every process, and what the dead held is free again.
+
+Several limiters in one event loop stand for several processes.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 import redis.asyncio as redis
 
-from embedq_worker.limiter import Limiter
-from embedq_worker.limiter import limiter as module
+from embedq_worker.errors import LimiterAway
+from embedq_worker.limiter import Grant, Limits
+from embedq_worker.limiter.exchange import Reply, Request
+from tests.support.callers import Caller, callers
 
-LEASES = "embedq:leases:m"
+LEASES = "embedq:model:m:leases"
+NOWHERE = "redis://127.0.0.1:1/0"
+ONE = Limits(1, concurrency="fixed")
 
 
 @asynccontextmanager
@@ -27,267 +35,292 @@ async def a_full_redis(client: redis.Redis) -> AsyncIterator[None]:
         await client.config_set("maxmemory", 0)
 
 
+@asynccontextmanager
+async def one(broker_url: str, limits: Limits = ONE, **options: float) -> AsyncIterator[Caller]:
+    """One process, closed at the end."""
+    async with callers(broker_url, 1, limits, **options) as found:
+        yield found[0]
+
+
+async def until(condition: Callable[[], Awaitable[object]], seconds: float = 5.0) -> None:
+    """Wait for what Redis tells nobody."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110  # Redis tells nobody
+            await asyncio.sleep(0.01)
+
+
 async def test_never_more_than_the_limit(broker_url: str) -> None:
-    """Forty callers in four limiters, as in four processes, and a limit of three."""
-    limiters = [Limiter(broker_url, lease=30) for _ in range(4)]
-    in_flight = most = 0
+    """Four processes want ten calls each, and the limit is three."""
+    async with callers(broker_url, 4, Limits(3, concurrency="fixed")) as found:
+        in_flight = most = 0
 
-    async def call(limiter: Limiter) -> None:
-        nonlocal in_flight, most
-        slot = await limiter.gate("m", 3).acquire()
-        in_flight += 1
-        most = max(most, in_flight)
-        await asyncio.sleep(0)
-        in_flight -= 1
-        await slot.release()
+        async def work(caller: Caller) -> None:
+            nonlocal in_flight, most
+            caller.want(10)
+            for _ in range(10):
+                grant = await caller.grant()
+                in_flight += 1
+                most = max(most, in_flight)
+                await asyncio.sleep(0.005)
+                in_flight -= 1
+                caller.release(grant)
 
-    await asyncio.gather(*(call(limiters[number % 4]) for number in range(40)))
+        await asyncio.gather(*map(work, found))
     assert most == 3
-    for limiter in limiters:
-        await limiter.close()
 
 
 async def test_models_do_not_share(broker_url: str) -> None:
     """One model's full limit is nothing to another."""
-    limiter = Limiter(broker_url, lease=30)
-    await limiter.gate("a", 1).acquire()
-    async with asyncio.timeout(5):
-        await limiter.gate("b", 1).acquire()
-    await limiter.close()
+    first, second = Caller(broker_url, ONE, model="a"), Caller(broker_url, ONE, model="b")
+    await first.call()
+    await second.call()
+    await first.close()
+    await second.close()
 
 
 async def test_a_dead_holders_lease_lapses(broker_url: str) -> None:
-    """By the server's clock; nobody needs to free it."""
-    dead = Limiter(broker_url, lease=1)
-    await dead.gate("m", 1).acquire()
-    alive = Limiter(broker_url, lease=1)
-    async with asyncio.timeout(5):
-        await alive.gate("m", 1).acquire()
-    await dead.close()
-    await alive.close()
+    """By the server's clock; nobody needs to free it, and who waits is told when to ask."""
+    async with one(broker_url, lease=1) as dead, one(broker_url, lease=1) as alive:
+        held = await dead.call()
+        await dead.limiter.close()
+        given = await alive.call()
+        assert 1.0 <= (given.at - held.at) / 1000 < 2.0
 
 
 async def test_a_call_that_lasts_keeps_its_lease(broker_url: str) -> None:
     """The lease is renewed as long as the call is in flight."""
-    busy = Limiter(broker_url, lease=1)
-    slot = await busy.gate("m", 1).acquire()
-    keeping = asyncio.create_task(busy.keep_alive())
-    other = Limiter(broker_url, lease=1)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(2.5):
-            await other.gate("m", 1).acquire()
-    await slot.release()
-    async with asyncio.timeout(5):
-        await other.gate("m", 1).acquire()
-    keeping.cancel()
-    await busy.close()
-    await other.close()
+    async with callers(broker_url, 2, ONE, lease=3) as (busy, other):
+        held = await busy.call()
+        other.want(1)
+        assert await other.is_refused(4.5)
+        busy.release(held)
+        await other.grant()
 
 
 async def test_a_lease_that_redis_forgot_is_entered_again(broker_url: str) -> None:
-    """Redis was emptied; the call is still in flight and counts."""
-    busy = Limiter(broker_url, lease=1)
-    await busy.gate("m", 1).acquire()
-    async with redis.from_url(broker_url) as client:
-        await client.flushdb()
-        keeping = asyncio.create_task(busy.keep_alive())
-        async with asyncio.timeout(5):
-            while not await client.zcard("embedq:leases:m"):  # noqa: ASYNC110  # Redis tells nobody
-                await asyncio.sleep(0.01)
-    keeping.cancel()
-    await busy.close()
+    """Redis was emptied; the call is still in flight and counts, and others wait for the life of a lease."""
+    async with callers(broker_url, 2, Limits(2, concurrency="fixed"), lease=2) as (busy, other):
+        held = await busy.call()
+        other.release(await other.call())
+        async with redis.from_url(broker_url) as client:
+            await client.flushdb()
+            await until(lambda: client.zscore(LEASES, held.holder))
+        other.want(2)
+        given = await other.grant()
+        assert given.at - held.at >= 2000
+        assert await other.is_refused(0.5)
 
 
-async def test_a_cancelled_caller_leaves_no_lease(broker_url: str) -> None:
-    """A worker that stops while it waits for a slot does not take one with it."""
-    limiter = Limiter(broker_url, lease=30)
-    gate = limiter.gate("m", 1)
-    held = await gate.acquire()
-    waiting = asyncio.create_task(gate.acquire())
-    await asyncio.sleep(0)
-    waiting.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await waiting
-    await held.release()
+async def test_a_fresh_redis_grants_at_once(broker_url: str) -> None:
+    """Nobody knows of calls from before."""
+    async with one(broker_url, lease=30) as caller:
+        await caller.call(1)
+
+
+async def test_a_slot_is_handed_over_at_once(broker_url: str) -> None:
+    """Who waits gets what another frees, without asking: through the mailbox."""
+    async with callers(broker_url, 2, ONE) as pair:
+        busy, waiting = pair
+        delays = []
+        held = await busy.call()
+        loop = asyncio.get_running_loop()
+        for _ in range(11):
+            waiting.want(1)
+            await waiting.registered()
+            await asyncio.sleep(0.005)  # until it looks into its mailbox
+            began = loop.time()
+            busy.release(held)
+            held = await waiting.grant()
+            delays.append(loop.time() - began)
+            busy, waiting = waiting, busy
+    assert sorted(delays)[len(delays) // 2] < 0.05
+
+
+async def test_a_dead_process_is_handed_nothing(broker_url: str) -> None:
+    """It waited and was killed: what goes to it comes back, and after three seconds nothing goes to it."""
+    async with callers(broker_url, 3, ONE) as (busy, dead, alive):
+        held = await busy.call()
+        dead.want(32)
+        await dead.registered()
+        alive.want(30)
+        await alive.registered()
+        for task in [*dead.limiter._runs.values(), dead.limiter._mailbox]:  # as if it were killed
+            assert task is not None
+            task.cancel()
+        busy.release(held)
+        given: list[Grant] = []
+        while not given or given[-1].at < given[0].at + 3000:
+            given.append(await alive.grant(seconds=3))
+            await asyncio.sleep(0.2)
+            alive.release(given[-1])
+        assert max(after.at - before.at for before, after in pairwise(given)) < 1700
+        began = given[-1].at
+        for _ in range(10):  # nothing is lost to it any more
+            given.append(await alive.grant())
+            alive.release(given[-1])
+        assert given[-1].at - began < 900
+
+
+async def test_who_stops_waiting_leaves_no_lease(broker_url: str) -> None:
+    """A slot that comes too late for a want is given back."""
+    async with callers(broker_url, 2, ONE) as (busy, fickle):
+        held = await busy.call()
+        fickle.want(1)
+        await fickle.registered()
+        busy.release(held)
+        fickle.want(0)
+        async with redis.from_url(broker_url) as client:
+            await until(lambda: is_empty(client))
+
+
+async def test_closing_ends(broker_url: str) -> None:
+    """Also while an exchange is on its way, whose answer may come at that very moment."""
+    for turn in range(20):
+        caller = Caller(broker_url, Limits(3, concurrency="fixed"))
+        caller.want(3)
+        for _ in range(turn):
+            await asyncio.sleep(0)
+        await caller.close()
     async with redis.from_url(broker_url) as client:
-        assert await client.zcard("embedq:leases:m") == 0
-    await limiter.close()
+        assert await client.zcard(LEASES) == 0
+
+
+async def test_closing_gives_back_at_once(broker_url: str) -> None:
+    """A worker that stops in order keeps nothing."""
+    limits = Limits(3, concurrency="fixed")
+    async with one(broker_url, limits) as stays:
+        leaves = Caller(broker_url, limits)
+        leaves.want(3)
+        for _ in range(3):
+            leaves.release(await leaves.grant())
+        leaves.want(3)
+        await leaves.grant()
+        leaves.want(0)
+        await leaves.close()
+        async with redis.from_url(broker_url) as client:
+            assert await client.zcard(LEASES) <= 1  # the call that did not end
+            stays.want(2)
+            await stays.grant(1)
+            await stays.grant(1)
 
 
 async def test_the_prefix_is_in_front_of_every_key(broker_url: str) -> None:
     """So that two installations can share a Redis."""
-    limiter = Limiter(broker_url, lease=30, key_prefix="mine:")
-    await limiter.gate("m", 1).acquire()
+    mine = [Caller(broker_url, Limits(1, 600, 60_000), key_prefix="mine:") for _ in range(2)]
+    held = await mine[0].call()
+    mine[1].want(1)
+    await mine[1].registered()
+    mine[0].release(held)
+    await mine[1].grant()
     async with redis.from_url(broker_url) as client:
-        assert await client.keys() == [b"mine:embedq:leases:m"]
-    await limiter.close()
+        keys: list[bytes] = list(await client.keys())  # type: ignore[arg-type]  # nothing is decoded
+    assert b"mine:embedq:model:m:leases" in keys
+    assert all(key.startswith(b"mine:embedq:") for key in keys)
+    for caller in mine:
+        await caller.close()
 
 
-async def test_while_redis_is_away_nobody_calls() -> None:
-    """No answer is no permission."""
-    limiter = Limiter("redis://127.0.0.1:1/0", lease=30)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(0.5):
-            await limiter.gate("m", 1).acquire()
-    await limiter.close()
-
-
-async def test_many_calls_may_end_at_once(broker_url: str) -> None:
-    """More than there are connections: each waits for one, and none leaves its lease behind."""
-    limiter = Limiter(broker_url, lease=30)
-    gate = limiter.gate("m", 300)
-    slots = await asyncio.gather(*(gate.acquire() for _ in range(250)))
-    await asyncio.gather(*(slot.release() for slot in slots))
-    async with redis.from_url(broker_url) as client:
-        assert await client.zcard(LEASES) == 0
-    await limiter.close()
-
-
-async def test_a_renewal_does_not_revive_an_ended_call(
-    broker_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The call ends while its renewal is on the way."""
-    limiter = Limiter(broker_url, lease=3)
-    slot = await limiter.gate("m", 1).acquire()
-    renew = limiter._renew  # a script of redis-py; nothing else tells when a renewal begins
-    renewed = asyncio.Event()
-
-    async def release_first(keys: list[str], args: list[str]) -> None:
-        await slot.release()
-        await renew(keys=keys, args=args)
-        renewed.set()
-
-    monkeypatch.setattr(limiter, "_renew", release_first)
-    keeping = asyncio.create_task(limiter.keep_alive())
-    async with redis.from_url(broker_url) as client:
-        async with asyncio.timeout(5):
-            await renewed.wait()
-        async with asyncio.timeout(1):  # by itself it would lapse after three seconds
-            while await client.zcard(LEASES):  # noqa: ASYNC110  # Redis tells nobody
-                await asyncio.sleep(0.01)
-    keeping.cancel()
-    await limiter.close()
-
-
-async def test_a_full_redis_still_leases(broker_url: str) -> None:
-    """Else nothing would drain the queues that fill it."""
-    limiter = Limiter(broker_url, lease=30)
-    async with redis.from_url(broker_url) as client, a_full_redis(client):
-        with pytest.raises(redis.ResponseError):
-            await client.set("key", "value")
-        async with asyncio.timeout(3):
-            slot = await limiter.gate("m", 1).acquire()
-        await slot.release()
-        assert await client.zcard(LEASES) == 0
-    await limiter.close()
-
-
-async def test_a_full_redis_still_renews(broker_url: str) -> None:
-    """A call in flight keeps its lease."""
-    limiter = Limiter(broker_url, lease=1)
-    async with redis.from_url(broker_url) as client:
-        await limiter.gate("m", 1).acquire()
-        first = await client.zrange(LEASES, 0, 0, withscores=True)
-        async with a_full_redis(client):
-            keeping = asyncio.create_task(limiter.keep_alive())
-            async with asyncio.timeout(5):
-                while await client.zrange(LEASES, 0, 0, withscores=True) in (first, []):
-                    assert await client.zcard(LEASES), "the lease lapsed"
-                    await asyncio.sleep(0.01)
-        keeping.cancel()
-    await limiter.close()
-
-
-async def test_a_short_life_does_not_cut_a_long_one(broker_url: str) -> None:
-    """Workers with different settings share a key, which lives as long as its last lease."""
-    short, long = Limiter(broker_url, lease=1), Limiter(broker_url, lease=60)
-    await long.gate("m", 2).acquire()
-    slot = await short.gate("m", 2).acquire()
-    async with redis.from_url(broker_url) as client:
-        assert await client.pttl(LEASES) > 50_000
-        before = await client.zscore(LEASES, slot.holder)
-        keeping = asyncio.create_task(short.keep_alive())
-        async with asyncio.timeout(5):
-            while await client.zscore(LEASES, slot.holder) == before:  # noqa: ASYNC110  # Redis tells nobody
-                await asyncio.sleep(0.01)
-        assert await client.pttl(LEASES) > 50_000
-    keeping.cancel()
-    await short.close()
-    await long.close()
-
-
-async def test_the_next_caller_asks_when_the_lease_is_free(
-    broker_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Asking earlier, it would be told to wait, here for seconds."""
-    monkeypatch.setattr(module, "_ASK_AGAIN", 20.0)
-    limiter = Limiter(broker_url, lease=60)
-    gate = limiter.gate("m", 1)
-    free = limiter.free
-
-    async def free_later(*arguments: object) -> None:
-        await asyncio.sleep(0.1)  # ample for an early caller to ask
-        await free(*arguments)  # type: ignore[arg-type]  # passed on as they came
-
-    monkeypatch.setattr(limiter, "free", free_later)
-    held = await gate.acquire()
-    waiting = asyncio.create_task(gate.acquire())
-    await asyncio.sleep(0)
-    async with asyncio.timeout(5):
-        await held.release()
-        await waiting
-    await limiter.close()
-
-
-async def test_a_release_that_hangs_does_not_hold_up_the_next_caller(
-    broker_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Its lease is free (here by another's hand), though no answer says so."""
-    limiter = Limiter(broker_url, lease=60)
-    gate = limiter.gate("m", 1)
-    held = await gate.acquire()
-    waiting = asyncio.create_task(gate.acquire())
-    await asyncio.sleep(0)
-    answer = asyncio.Event()
-
-    async def hang(*_: object) -> None:
-        await answer.wait()
-
-    monkeypatch.setattr(limiter, "free", hang)
-    async with redis.from_url(broker_url) as client:
-        await client.delete(LEASES)
-    releasing = asyncio.create_task(held.release())
-    async with asyncio.timeout(5):
-        await waiting
-    answer.set()
-    await releasing
-    await limiter.close()
-
-
-async def test_it_says_that_redis_is_away(caplog: pytest.LogCaptureFixture) -> None:
-    """Once, with the error's class."""
+async def test_while_redis_is_away_nobody_calls(caplog: pytest.LogCaptureFixture) -> None:
+    """No answer is no permission; it is said once, with the error's class."""
     caplog.set_level(logging.WARNING)
-    limiter = Limiter("redis://127.0.0.1:1/0", lease=30)
-    with pytest.raises(TimeoutError):
-        async with asyncio.timeout(1.5):
-            await limiter.gate("m", 1).acquire()
+    first, second = Caller(NOWHERE, ONE), Caller(NOWHERE, ONE)
+    first.want(1)
+    assert await first.is_refused(2)
     assert ["Redis is away (ConnectionError)" in message for message in caplog.messages] == [True]
-    await limiter.close()
+    await first.close()
+    await second.close()
 
 
 async def test_it_says_that_redis_refuses(broker_url: str, caplog: pytest.LogCaptureFixture) -> None:
     """It is there and answers with an error; that is not being away. Then it grants again."""
     caplog.set_level(logging.WARNING)
-    limiter = Limiter(broker_url, lease=30)
-    async with redis.from_url(broker_url) as client:
+    async with one(broker_url) as caller, redis.from_url(broker_url) as client:
         await client.set(LEASES, "not leases")
-        waiting = asyncio.create_task(limiter.gate("m", 1).acquire())
+        caller.want(1)
         async with asyncio.timeout(5):
             while not caplog.messages:  # noqa: ASYNC110  # a log tells nobody
                 await asyncio.sleep(0.01)
         assert "Redis refuses our leases (ResponseError)" in caplog.messages[0]
         await client.delete(LEASES)
-        async with asyncio.timeout(5):
-            await waiting
+        await caller.grant()
     assert caplog.messages[1:] == ["Redis grants leases again"]
-    await limiter.close()
+
+
+async def test_many_calls_may_end_at_once(broker_url: str) -> None:
+    """None leaves its lease behind."""
+    async with one(broker_url, Limits(300, concurrency="fixed")) as caller:
+        grants: list[Grant] = []
+        while len(grants) < 250:
+            caller.want(min(32, 250 - len(grants)))
+            grants.append(await caller.grant())
+        caller.want(0)
+        for grant in grants:
+            caller.release(grant)
+        async with redis.from_url(broker_url) as client:
+            await until(lambda: is_empty(client))
+
+
+async def test_a_lost_answer_leaves_no_lease(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The script ran and granted; nobody heard. What is asked next makes up for it."""
+    async with one(broker_url, Limits(4, concurrency="fixed")) as caller:
+        lose_answers(caller, monkeypatch, 1)
+        caller.want(2)
+        held = [await caller.grant(), await caller.grant()]
+        async with redis.from_url(broker_url) as client:
+            assert await client.zcard(LEASES) == 2
+            for grant in held:
+                assert await client.zscore(LEASES, grant.holder)
+
+
+async def test_a_call_is_settled_once(broker_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its end was heard and the answer lost, so that it is told twice."""
+    async with one(broker_url, Limits(4, concurrency="fixed")) as caller:
+        held = await caller.call()
+        lose_answers(caller, monkeypatch, 2)
+        caller.release(held, tokens=10)
+        async with redis.from_url(broker_url) as client:
+            await until(lambda: is_empty(client))
+            later = await caller.call()
+            assert await client.hget("embedq:model:m", "calls") == b"1"
+            assert await client.zcard(LEASES) == 1
+        caller.release(later)
+
+
+async def test_a_full_redis_still_leases_and_renews(broker_url: str) -> None:
+    """Else nothing would drain the queues that fill it; a call in flight keeps its lease."""
+    async with redis.from_url(broker_url) as client, a_full_redis(client), one(broker_url, lease=3) as caller:
+        with pytest.raises(redis.ResponseError):
+            await client.set("key", "value")
+        held = await caller.call(3)
+        first = await client.zscore(LEASES, held.holder)
+        await until(lambda: is_later(client, held.holder, first))
+        caller.release(held)
+        await until(lambda: is_empty(client))
+
+
+async def is_empty(client: redis.Redis) -> bool:
+    """Whether nobody holds a lease."""
+    return not await client.zcard(LEASES)
+
+
+async def is_later(client: redis.Redis, holder: str, first: float | None) -> bool:
+    """Whether a lease that has not lapsed is renewed."""
+    now = await client.zscore(LEASES, holder)
+    assert now is not None, "the lease lapsed"
+    assert first is not None
+    return now > first
+
+
+def lose_answers(caller: Caller, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """The next answers of Redis do not arrive."""
+    exchange, left = caller.gate._exchange, number
+
+    async def lossy(request: Request) -> Reply:
+        nonlocal left
+        reply = await exchange(request)
+        if left:
+            left -= 1
+            raise LimiterAway("no answer")
+        return reply
+
+    monkeypatch.setattr(caller.gate, "_exchange", lossy)

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import logging
 import uuid
+from time import monotonic
 
+import msgspec
 import pytest
 import redis.asyncio as redis
 
-from embedq.contract import QueryReply
+from embedq.contract import Query, QueryReply, reply_key
+from embedq.testing import FakeAPI, faults
+from embedq_worker.catalogue import Model
 from embedq_worker.engine.queries import Queries
 from embedq_worker.engine.work import Summary
+from tests.support.asking import DIMENSIONS, ask, office
 from tests.support.stack import Stack
 
 
@@ -52,3 +58,60 @@ async def test_an_answer_that_cannot_be_pushed_is_told_of(caplog: pytest.LogCapt
     [message] = caplog.messages
     assert message.startswith(f"the answer to query {task_id} could not be pushed to Redis (ConnectionError)")
     assert finished == [{"items": 1, "answered": 1}]
+
+
+async def reply_to(task_id: str, client: redis.Redis) -> QueryReply:
+    """Wait for the answer to a query."""
+    found = await client.blpop(reply_key(task_id))
+    assert found is not None
+    return msgspec.json.decode(found[1], type=QueryReply)
+
+
+async def test_a_query_whose_caller_has_given_up_is_not_called(broker_url: str, fake_api: FakeAPI) -> None:
+    """It expires while another call has the only slot; the one behind it is answered."""
+    fake_api.configure(dimensions=DIMENSIONS, latency=0.3)
+    finished: list[Summary] = []
+    late, good = str(uuid.uuid4()), str(uuid.uuid4())
+    async with (
+        office(broker_url, fake_api.base_url) as opened,
+        redis.from_url(broker_url) as client,
+        asyncio.timeout(20),
+    ):
+        dispatcher = opened.dispatcher(Model(id="m", dimensions=DIMENSIONS, max_concurrency=1))
+        queries = Queries(client, "")
+        ask(dispatcher, "first")
+        await asyncio.to_thread(fake_api.wait_for, in_flight=1)
+        for task_id, seconds in ((late, 0.1), (good, 10.0)):
+            query = Query(v=1, collection="docs", text=f"question {seconds}")
+            queries.ask(query, task_id, dispatcher, DIMENSIONS, monotonic() + seconds, finished.append)
+        replies = [await reply_to(each, client) for each in (late, good)]
+        await queries.finish()
+    assert replies[0].error == "abandoned"
+    assert len(replies[1].vector or ()) == DIMENSIONS
+    assert [call.texts for call in fake_api.calls()] == [1, 1]
+    assert finished == [{"items": 1, "dead": 1}, {"items": 1, "answered": 1}]
+
+
+async def test_a_query_to_a_paused_model_is_answered_with_the_reason(
+    broker_url: str, fake_api: FakeAPI
+) -> None:
+    """One that waits when the pause begins, and one that comes later: over Redis, at once."""
+    fake_api.inject(faults.NoCredits())
+    waiting, later = str(uuid.uuid4()), str(uuid.uuid4())
+    async with (
+        office(broker_url, fake_api.base_url) as opened,
+        redis.from_url(broker_url) as client,
+        asyncio.timeout(20),
+    ):
+        dispatcher = opened.dispatcher(Model(id="m", dimensions=DIMENSIONS))
+        queries = Queries(client, "")
+        for task_id in (waiting, later):
+            asked_at = monotonic()
+            query = Query(v=1, collection="docs", text="question")
+            queries.ask(query, task_id, dispatcher, DIMENSIONS, asked_at + 10, lambda _: None)
+            reply = await reply_to(task_id, client)
+            assert monotonic() - asked_at < 1
+            assert reply.error == "paused"
+            assert "status 403" in (reply.explanation or "")
+            assert "check the account's credits" in (reply.explanation or "")
+    assert fake_api.stats().calls == 1

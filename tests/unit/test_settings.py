@@ -122,7 +122,10 @@ def test_the_models_table_is_laid_over_the_catalogue(tmp_path: Path) -> None:
         ("[models.x]\nbase_url = 3\ndimensions = 3", "base_url: expected a string"),
         ("[models.x]\nbase_url = 'ftp://h'\ndimensions = 3", "base_url: expected http://"),
         ("[models.x]\nbas_url = 'x'\ndimensions = 3", "did you mean 'base_url'"),
-        ("[models.voyage-2]\ntokens_per_minute = 3", "unknown key 'tokens_per_minute'"),
+        ("[models.voyage-2]\ntoken_per_minute = 3", "did you mean 'tokens_per_minute'"),
+        ("[models.voyage-2]\ntokens_per_minute = 0", "tokens_per_minute: Expected `int` >= 1"),
+        ("[models.voyage-2]\nrequests_per_minute = 1.5", "requests_per_minute: Expected `int \\| null`"),
+        ("[models.voyage-2]\nconcurrency = 'fix'", "concurrency: Invalid enum value 'fix'"),
         ("[worker", "is not TOML"),
     ],
 )
@@ -186,3 +189,17 @@ def test_every_setting_is_documented() -> None:
         assert "Default" in documented, key
         assert "oo low" in documented, key
         assert "oo high" in documented, key
+
+
+def test_keys_from_files_follow_their_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default key and a model's own are the ones that are in their files now."""
+    monkeypatch.setattr("embedq_worker.secret.CHECK_SECONDS", 0.0)
+    (tmp_path / "default.key").write_text("one")
+    (tmp_path / "own.key").write_text("two")
+    environ = write(tmp_path, "[models.x]\nbase_url = 'http://h'\ndimensions = 3\napi_key_file = 'own.key'\n")
+    settings = Settings.from_environment(environ | {"EMBEDQ_API_KEY_FILE": str(tmp_path / "default.key")})
+    (tmp_path / "default.key").write_text("three")
+    (tmp_path / "own.key").write_text("four!")
+    keys = (settings.api_key, settings.catalogue.get("x").api_key)
+
+    assert [key and key.reveal() for key in keys] == ["three", "four!"]

@@ -9,7 +9,9 @@
     │   ├── Transient           the same call may work later
     │   │   └── MalformedAnswer a 2xx answer that is not what was asked for
     │   ├── Refused             the service refuses us, whatever the texts
-    │   └── BadInput            the service refuses this text, or this batch of texts
+    │   ├── BadInput            the service refuses this text, or this batch of texts
+    │   └── NotCalled           no call was made: the model is paused, or nobody waits for it any more
+    ├── LimiterAway             Redis does not say whether a call may be made
     ├── NotAJob                 a message that is neither a job nor a query
     ├── AllItemsDead            a job of which no item could be embedded
     └── StoreError              Postgres did not do what was asked
@@ -27,6 +29,7 @@ from collections.abc import Iterable
 from typing import ClassVar, Literal
 
 from embedq.errors import EmbedqError
+from embedq_worker.allowance import Allowance
 
 
 class WorkerError(EmbedqError):
@@ -88,8 +91,8 @@ class ApiError(WorkerError):
 
     ``status`` is the HTTP status, or None where no complete answer came. ``code`` is a short name: the
     service's own where it gave one, else embedq's, or None. ``parameter`` names the request's field that the
-    service objects to. ``retry_after`` is the wait that the service asks for, in seconds. ``model`` is set by
-    the client.
+    service objects to. ``retry_after`` is the wait that the service asks for, in seconds. ``model``, and the
+    ``allowance`` where the reply had one, are set by the client.
     """
 
     happened: ClassVar[str] = "the call to the embeddings API failed"
@@ -107,6 +110,7 @@ class ApiError(WorkerError):
         self.parameter = parameter
         self.retry_after = retry_after
         self.model: str | None = None
+        self.allowance: Allowance | None = None
 
     def __str__(self) -> str:
         about = f" for model {self.model!r}" if self.model else ""
@@ -125,7 +129,11 @@ class ApiError(WorkerError):
 
 
 class Transient(ApiError):
-    """The same call may work later: overload, an upstream failure, a broken connection, a time-out."""
+    """The same call may work later: overload, an upstream failure, a broken connection, a time-out.
+
+    ``status`` tells 429 and 503 from others. ``code`` is "connect_timeout" where the service was not reached
+    in time, and "timeout" where it was too slow to answer, or to finish.
+    """
 
     happened = "the embeddings API did not answer"
 
@@ -165,6 +173,20 @@ class BadInput(ApiError):
         return "check the text's length and content against the model's limits"
 
 
+class NotCalled(ApiError):
+    """No call was made. ``code``: "paused", with the reason for people, or "abandoned"."""
+
+    def __init__(self, code: Literal["paused", "abandoned"], reason: str) -> None:
+        super().__init__(code=code)
+        self.reason = reason
+
+    def __reduce__(self) -> tuple[type[NotCalled], tuple[str | None, str], dict[str, object]]:
+        return type(self), (self.code, self.reason), self.__dict__
+
+    def __str__(self) -> str:
+        return self.reason
+
+
 MalformedCode = Literal[
     "not_json",
     "wrong_shape",
@@ -192,6 +214,10 @@ class MalformedAnswer(Transient):
 
     def __reduce__(self) -> tuple[type[MalformedAnswer], tuple[str | None], dict[str, object]]:
         return type(self), (self.code,), self.__dict__
+
+
+class LimiterAway(WorkerError):
+    """Redis does not say whether a call may be made; until it does, nobody calls."""
 
 
 class StoreError(WorkerError):

@@ -26,7 +26,7 @@ from embedq.errors import ConfigurationError
 from embedq_worker.catalogue import Catalogue, load_catalogue
 from embedq_worker.catalogue.loading import FACTS, USER_KEYS
 from embedq_worker.keys import check_keys, convert
-from embedq_worker.secret import Secret
+from embedq_worker.secret import FileSecret, Secret, check_key
 
 __all__ = ["Secret", "Settings", "WorkerSettings"]
 
@@ -53,8 +53,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     makes many small requests; too high delays a lone text by as much."""
 
     lease: Lease = 30.0
-    """Seconds that the right to one concurrent call lives without renewal. Default 30. Too low and a paused
-    process lets the fleet exceed its limit; too high and a crashed worker's slots stay lost for as long."""
+    """Seconds that the right to one concurrent call lives without renewal. Default 30. Too low (below 5) and
+    a process that pauses or misses Redis for a moment lets the fleet exceed its limit; too high and a
+    crashed worker's slots stay lost for as long."""
 
     drain_time: Seconds = 30.0
     """Seconds for calls in flight to end when the worker stops. Default 30. Too low throws paid answers
@@ -81,8 +82,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     140 MB as numbers. Too low refuses good answers for ever; too high lets a broken server fill memory."""
 
     retry_time: Seconds = 60.0
-    """Seconds that transient failures of one batch are retried before its jobs go back in line. Default 60.
-    Too low moves messages to and fro; too high keeps the batch's memory and messages."""
+    """Seconds that transient failures of one batch are retried as a whole; then in halves, so that one text
+    does not hold up its neighbours. Default 60. Too low makes many small calls of a bad minute; too high
+    keeps neighbours of a text that breaks the service waiting."""
 
     window_items: Annotated[int, Meta(ge=256)] = 8_192
     """Items in hand per collection and process. Default 8,192; at least a message's 256. Too low
@@ -108,7 +110,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     version, without ``/embeddings``."""
 
     api_key: Secret | None = None
-    """``EMBEDQ_API_KEY``, or what is in ``EMBEDQ_API_KEY_FILE``. Only sent to ``api_base_url``."""
+    """``EMBEDQ_API_KEY``, or what is in ``EMBEDQ_API_KEY_FILE``, also after it has changed. Only sent to
+    ``api_base_url``."""
 
     key_prefix: str = ""
     """``EMBEDQ_KEY_PREFIX``: put before every Redis key, also the queues'. Producers need the same."""
@@ -178,7 +181,7 @@ def _catalogue(models: dict[str, Any], file: str) -> Catalogue:
 
 
 def _prepare_model(table: dict[str, Any], where: str, folder: Path) -> dict[str, Any]:
-    """Check the address and replace ``api_key_file`` by the key in it."""
+    """Check the address and replace ``api_key_file`` by a secret that reads it."""
     if "api_key" in table:
         raise ConfigurationError(f"{where}: api_key: keys do not belong into this file; use api_key_file")
     check_keys(table, (FACTS | USER_KEYS | {"api_key_file"}) - {"api_key"}, where)
@@ -196,7 +199,10 @@ def _api_key(given: Mapping[str, str]) -> Secret | None:
     if "EMBEDQ_API_KEY" in given and "EMBEDQ_API_KEY_FILE" in given:
         raise ConfigurationError("EMBEDQ_API_KEY and EMBEDQ_API_KEY_FILE are both set; unset one of them")
     if "EMBEDQ_API_KEY" in given:
-        return _key(given["EMBEDQ_API_KEY"], "EMBEDQ_API_KEY")
+        try:
+            return Secret(check_key(given["EMBEDQ_API_KEY"]))
+        except ValueError as error:
+            raise ConfigurationError(f"EMBEDQ_API_KEY: {error}") from None
     if "EMBEDQ_API_KEY_FILE" in given:
         return _key_from_file(given["EMBEDQ_API_KEY_FILE"], "EMBEDQ_API_KEY_FILE", Path())
     return None
@@ -206,19 +212,13 @@ def _key_from_file(name: object, where: str, folder: Path) -> Secret:
     if not isinstance(name, str):
         raise ConfigurationError(f"{where}: expected the name of a file")
     try:
-        return _key((folder / name).read_text("utf-8"), f"{where}: {name}")
+        return FileSecret(folder / name)
     except OSError as error:
         raise ConfigurationError(f"{where}: {name} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError:
         raise ConfigurationError(f"{where}: {name} is not text") from None
-
-
-def _key(text: str, where: str) -> Secret:
-    """A key goes into a header, where a line break or a space would say something else."""
-    key = text.strip()
-    if not _KEY.fullmatch(key):
-        raise ConfigurationError(f"{where}: the key is empty, or holds spaces or other than ASCII characters")
-    return Secret(key)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}: {name}: {error}") from None
 
 
 def _url(given: Mapping[str, str], name: str, default: str, schemes: tuple[str, ...]) -> str:
@@ -250,5 +250,4 @@ def _hide_password(url: str) -> str:
     return _PASSWORD.sub("***", url)
 
 
-_KEY = re.compile(r"[\x21-\x7e]+")
 _PASSWORD = re.compile(r"(?<=:)[^:@/]*(?=@)|(?<=password=)[^&]*")

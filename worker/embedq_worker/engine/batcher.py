@@ -1,54 +1,19 @@
-"""The batcher: waiting texts of one model and shape, packed into requests up to the model's limits."""
+"""The batcher: waiting texts of one shape and lane, packed into requests up to the model's limits.
+
+Each collection has a line of its own. A request is made for the collection whose turn it is, and filled up
+from the others in fair turns, so that many small collections share requests and a large one does not hold
+them up.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable
+from math import ceil, inf
 from typing import Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
-from embedq_worker.catalogue.model import count_characters
-from embedq_worker.errors import ApiError
-
-Vector = NDArray[np.float32]
-
-
-class Waiter(Protocol):
-    """Who waits for a text's vector."""
-
-    def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
-        """The vector has come; ``tokens`` is this waiter's share of the request's."""
-
-    def refused(self, error: ApiError, attempts: int) -> None:
-        """The service refuses this text."""
-
-
-class WaitingText:
-    """A text that wants a vector, and everybody who waits for it: equal texts are asked for once."""
-
-    __slots__ = ("arrived", "attempts", "characters", "key", "text", "tokens", "waiters")
-
-    def __init__(self, key: bytes, text: str, tokens: int, arrived: float) -> None:
-        self.key = key
-        self.text = text
-        self.characters = count_characters(text)
-        self.tokens = tokens
-        """An estimate; what the service counts is known only from its answer."""
-        self.arrived = arrived
-        self.attempts = 0
-        self.waiters: list[Waiter] = []
-
-    def embedded(self, vector: Vector, tokens: int) -> None:
-        """Tell every waiter; the first one carries the tokens, the others cost nothing."""
-        for number, waiter in enumerate(self.waiters):
-            waiter.embedded(vector, tokens if number == 0 else 0, self.attempts)
-
-    def refused(self, error: ApiError) -> None:
-        """Tell every waiter."""
-        for waiter in self.waiters:
-            waiter.refused(error, self.attempts)
+from embedq_worker.engine.texts import WaitingText
+from embedq_worker.limiter import Want
 
 
 class Limits(Protocol):
@@ -59,58 +24,177 @@ class Limits(Protocol):
         """Texts in one request."""
 
     @property
-    def max_request_tokens(self) -> int | None:
-        """Tokens in one request."""
-
-    @property
     def max_chars_in_array(self) -> int | None:
         """Characters of a text that shares a request; a longer one goes alone."""
 
 
-class Batcher:
-    """Texts in the order of arrival; those too long to share a request wait in a line of their own."""
+class _Line:
+    """The texts of one collection, by arrival; ``alone`` are those too long to share a request."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float]) -> None:
-        self._max_inputs = limits.inputs
-        self._max_tokens = limits.max_request_tokens or float("inf")
-        self._max_characters = limits.max_chars_in_array or float("inf")
-        self._clock = clock
-        self._shared: deque[WaitingText] = deque()
-        self._alone: deque[WaitingText] = deque()
-        self._tokens = 0
+    def __init__(self) -> None:
+        self.shared: OrderedDict[bytes, WaitingText] = OrderedDict()
+        self.alone: OrderedDict[bytes, WaitingText] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._shared) + len(self._alone)
+        return len(self.shared) + len(self.alone)
+
+    @property
+    def firsts(self) -> list[WaitingText]:
+        return [next(iter(part.values())) for part in (self.shared, self.alone) if part]
+
+    @property
+    def oldest(self) -> float:
+        return min(text.arrived for text in self.firsts)
+
+
+class Batcher:
+    """Texts of one shape and lane. ``most_tokens`` of one request may change at any time."""
+
+    def __init__(self, limits: Limits, most_tokens: float, clock: Callable[[], float]) -> None:
+        self.most_tokens = most_tokens
+        self._inputs = limits.inputs
+        self._max_characters = limits.max_chars_in_array or inf
+        self._clock = clock
+        self._lines: OrderedDict[str, _Line] = OrderedDict()
+        self._count = 0
+        self._tokens = 0
+        self._alone = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def has(self, collection: str) -> bool:
+        """Whether texts of a collection wait."""
+        return collection in self._lines
 
     def add(self, text: WaitingText) -> None:
-        """Put a text in line."""
+        """Put a text in its collection's line."""
+        line = self._lines.get(text.flow.collection)
+        if line is None:
+            line = self._lines[text.flow.collection] = _Line()
+        self._count += 1
         if text.characters > self._max_characters:
-            self._alone.append(text)
+            line.alone[text.key] = text
+            self._alone += 1
         else:
-            self._shared.append(text)
+            line.shared[text.key] = text
             self._tokens += text.tokens
+
+    def remove(self, text: WaitingText) -> bool:
+        """Take a text out of its line; whether it was in it."""
+        line = self._lines.get(text.flow.collection)
+        if line is None:
+            return False
+        if line.shared.pop(text.key, None) is not None:
+            self._took_shared(text, line)
+            return True
+        if line.alone.pop(text.key, None) is not None:
+            self._took_alone(text, line)
+            return True
+        return False
+
+    def texts(self) -> list[WaitingText]:
+        """Every text that waits."""
+        return [
+            text
+            for line in self._lines.values()
+            for part in (line.shared, line.alone)
+            for text in part.values()
+        ]
 
     @property
     def full(self) -> bool:
         """Whether waiting longer would not make the next request fuller."""
-        return bool(self._alone) or len(self._shared) >= self._max_inputs or self._tokens >= self._max_tokens
+        return bool(self._alone) or self._count >= self._inputs or self._tokens >= self.most_tokens
 
     @property
     def oldest_wait(self) -> float:
-        """Seconds that the text at the head has waited; 0 when nothing waits."""
-        heads = [line[0].arrived for line in (self._shared, self._alone) if line]
-        return self._clock() - min(heads) if heads else 0.0
+        """Seconds that the oldest text has waited; 0 when nothing waits."""
+        if not self._lines:
+            return 0.0
+        return self._clock() - min(line.oldest for line in self._lines.values())
 
-    def take(self) -> list[WaitingText]:
-        """The next batch, as full as the model's limits allow; empty when nothing waits."""
-        if self._alone and (not self._shared or self._alone[0].arrived <= self._shared[0].arrived):
-            return [self._alone.popleft()]
+    def wanted(self) -> dict[str, Want]:
+        """The calls that the waiting texts make, and the tokens of each, by collection.
+
+        What is left over by all collections together, after full requests, is counted for the first of them:
+        it shares requests. The tokens do for the first text at least, however long it is.
+        """
+        shared = self._count - self._alone
+        average = self._tokens / shared if shared else 1.0
+        size = max(1, min(self._inputs, int(self.most_tokens / average)))
+        tokens = self._expected_tokens(average, size, shared)
+        calls = {name: len(line.alone) + len(line.shared) // size for name, line in self._lines.items()}
+        left_over = sum(len(line.shared) % size for line in self._lines.values())
+        sharing = ceil(left_over / size)
+        for name, line in self._lines.items():
+            if not sharing:
+                break
+            if len(line.shared) % size:
+                calls[name] += 1
+                sharing -= 1
+        return {name: Want(count, max(tokens, self._first_tokens(name))) for name, count in calls.items()}
+
+    def take(self, collection: str, most_tokens: float = inf) -> list[WaitingText]:
+        """The next request for a collection, as full as the limits allow; empty when nothing waits.
+
+        ``most_tokens`` of this request, where they are fewer: empty when its first text exceeds them. A text
+        that exceeds the batcher's own limit goes alone.
+        """
+        name = collection if collection in self._lines else next(iter(self._lines), None)
+        if name is None:
+            return []
+        line = self._lines[name]
+        first = min(line.firsts, key=lambda text: text.arrived)
+        if first.tokens > most_tokens:
+            return []
+        if first.key in line.alone:
+            self._pop_alone(line)
+            return [first]
+        return self._fill(name, min(self.most_tokens, most_tokens))
+
+    def _fill(self, collection: str, most_tokens: float) -> list[WaitingText]:
         batch: list[WaitingText] = []
         tokens = 0
-        while self._shared and len(batch) < self._max_inputs:
-            tokens += self._shared[0].tokens
-            if batch and tokens > self._max_tokens:
+        for name in [collection, *(other for other in self._lines if other != collection)]:
+            line = self._lines[name]
+            while line.shared and len(batch) < self._inputs:
+                tokens += next(iter(line.shared.values())).tokens
+                if batch and tokens > most_tokens:
+                    return batch
+                self._lines.move_to_end(name)  # only where one is taken: who was passed over stays first
+                batch.append(self._pop_shared(line))
+            if len(batch) >= self._inputs:
                 break
-            batch.append(self._shared.popleft())
-        self._tokens -= sum(text.tokens for text in batch)
         return batch
+
+    def _expected_tokens(self, average: float, size: int, shared: int) -> int:
+        """Of one call. Where tokens are what fills a request, the last ones would go unused else."""
+        if shared <= size:
+            return self._tokens
+        return ceil(self.most_tokens if size < self._inputs else average * size)
+
+    def _first_tokens(self, collection: str) -> int:
+        return max(text.tokens for text in self._lines[collection].firsts)
+
+    def _pop_shared(self, line: _Line) -> WaitingText:
+        _, text = line.shared.popitem(last=False)
+        self._took_shared(text, line)
+        return text
+
+    def _pop_alone(self, line: _Line) -> None:
+        _, text = line.alone.popitem(last=False)
+        self._took_alone(text, line)
+
+    def _took_shared(self, text: WaitingText, line: _Line) -> None:
+        self._tokens -= text.tokens
+        self._left(text, line)
+
+    def _took_alone(self, text: WaitingText, line: _Line) -> None:
+        self._alone -= 1
+        self._left(text, line)
+
+    def _left(self, text: WaitingText, line: _Line) -> None:
+        self._count -= 1
+        if not line:
+            del self._lines[text.flow.collection]

@@ -6,6 +6,8 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
+from math import inf
 from typing import Any
 
 import msgspec
@@ -65,6 +67,15 @@ class Delivery:
         if asked != (self.lane == "query"):
             raise NotAJob("wrong_queue")
         return asked
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds until its ``expires`` header, ISO 8601; infinity without a usable one."""
+        try:
+            expires = datetime.fromisoformat(str(self.headers.get("expires")))
+            return expires.timestamp() - time.time()
+        except (ValueError, OverflowError, OSError):
+            return inf
 
     @property
     def enqueued_at(self) -> float:

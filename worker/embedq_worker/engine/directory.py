@@ -43,18 +43,30 @@ class Served:
 
 
 class Directory:
-    """Collections by name. ``on_queues`` is told the queues to consume whenever they change."""
+    """Collections by name.
+
+    ``on_queues`` is told the queues to consume whenever they change; ``on_dropped`` after each look the ids
+    of the collections that were dropped since the worker started.
+    """
 
     def __init__(
-        self, database: Database, settings: Settings, on_queues: Callable[[frozenset[str]], None]
+        self,
+        database: Database,
+        settings: Settings,
+        *,
+        on_queues: Callable[[frozenset[str]], None],
+        on_dropped: Callable[[frozenset[int]], None],
     ) -> None:
         self._database = database
         self._settings = settings
         self._on_queues = on_queues
+        self._on_dropped = on_dropped
+        self._dropped: frozenset[int] = frozenset()
         self._served: dict[str, Served] = {}
         self._seen: list[Collection] | None = None
         self._redis = redis.from_url(settings.broker_url, socket_timeout=5, socket_connect_timeout=5)
         self._complaints: set[str] = set()
+        self._missing: set[str] = set()
         self._said = ""
         self._looking = asyncio.Lock()
         self._looked_at = -inf
@@ -94,9 +106,16 @@ class Directory:
             await asyncio.sleep(_LOOK_EVERY)
         self._looked_at = monotonic()
         if collections != self._seen:
+            self._note_dropped(collections)
             self._seen = collections
             self._serve(collections)
+        if self._dropped:
+            self._on_dropped(self._dropped)
         await asyncio.to_thread(self._publish, collections)
+
+    def _note_dropped(self, collections: list[Collection]) -> None:
+        gone = {each.id for each in self._seen or ()} - {each.id for each in collections}
+        self._dropped |= gone
 
     async def _read(self) -> list[Collection]:
         async with self._database.connection() as connection:
@@ -116,6 +135,8 @@ class Directory:
                 self._complain(collection.name, error)
                 continue
             self._served[collection.name] = Served(collection, model)
+        for name in sorted(set(wanted) - {collection.name for collection in collections}):
+            self._complain_of_missing(name)
         lanes = self._settings.lanes
         self._on_queues(frozenset(queue_name(name, lane) for name in self._served for lane in lanes))
 
@@ -123,6 +144,13 @@ class Directory:
         if name not in self._complaints:
             logger.error("collection %s is not served, its jobs stay queued: %s", name, error)
         self._complaints.add(name)
+
+    def _complain_of_missing(self, name: str) -> None:
+        if name not in self._missing:
+            logger.warning(
+                "there is no collection %s, which --collections names; it is served once it is created", name
+            )
+        self._missing.add(name)
 
     def _say_once(self, what: str) -> None:
         if what != self._said:

@@ -1,106 +1,83 @@
-"""The dispatcher: waiting texts of one model and shape become API calls, as the limiter grants them.
+"""The dispatcher: waiting texts of one model become API calls, as the gate to the model grants them.
 
-One dispatcher asks for slots, never one per item. A transient failure is tried again with full jitter; a
-batch that the service cannot take is split in halves until the bad text is alone; while the service refuses
-us, everything waits.
+One dispatcher says what is wanted, never one per item. A transient failure is tried again with full jitter;
+a batch that the service cannot take is split in halves until the bad text is alone. While the service
+refuses us or is down, the gate grants nothing, and everything but queries waits.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-import random
-from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
 from time import monotonic
 
+from embedq.contract import Lane
 from embedq_worker.api.client import ApiClient
-from embedq_worker.api.request import Purpose
 from embedq_worker.api.response import Answer
 from embedq_worker.catalogue import Model
-from embedq_worker.engine.batcher import Batcher, Waiter, WaitingText
-from embedq_worker.engine.breaker import LONGEST_WISH, Breaker
+from embedq_worker.engine.batcher import Batcher
+from embedq_worker.engine.retries import Retries
+from embedq_worker.engine.sizes import Sizes
 from embedq_worker.engine.steady import described, steadily
-from embedq_worker.errors import ApiError, BadInput, Refused
-from embedq_worker.limiter.limiter import Gate, Slot
+from embedq_worker.engine.texts import Batch, Shape, Waiter, WaitingText, shares
+from embedq_worker.engine.verdicts import outcome_of, outcome_of_answer
+from embedq_worker.errors import ApiError, BadInput, NotCalled, Refused, Transient
+from embedq_worker.limiter import Flow, Gate, Grant, Limiter, Limits, Outcome, Want
+from embedq_worker.tokens import Estimator
 
 logger = logging.getLogger(__name__)
 
-_FIRST_DELAY = 0.5
-_LONGEST_DELAY = 30.0
-
-
-@dataclass(slots=True, eq=False)
-class Batch:
-    """The texts of one API request, and its failures so far.
-
-    ``first_failure`` by the monotonic clock, seconds.
-    """
-
-    texts: list[WaitingText]
-    failures: int = 0
-    first_failure: float = 0.0
+_NOTHING = Want(0, 0)
+_CHANGED = Want(-1, 0)
+"""In place of what was said, where the gate has taken something off it."""
+_ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
 
 
 class Dispatcher:
-    """Calls the API for one model, its dimensions and one purpose."""
+    """Calls the API for one model; times in seconds."""
 
     def __init__(
-        self,
-        model: Model,
-        dimensions: int,
-        purpose: Purpose,
-        *,
-        client: ApiClient,
-        gate: Gate,
-        batch_wait: float,
-        retry_time: float,
+        self, model: Model, *, client: ApiClient, limiter: Limiter, batch_wait: float, retry_time: float
     ) -> None:
         self._model = model
-        self._dimensions = dimensions
-        self._purpose = purpose
         self._client = client
-        self._gate = gate
         self._batch_wait = batch_wait
         self._retry_time = retry_time
-        self._batcher = Batcher(model, monotonic)
-        self._again: deque[Batch] = deque()
-        self._asked: dict[bytes, WaitingText] = {}
-        self._calls: set[asyncio.Task[None]] = set()
-        self._retries: dict[Batch, asyncio.TimerHandle] = {}
-        self._breaker = Breaker(monotonic)
+        self._estimator = Estimator(model)
         self._changed = asyncio.Event()
+        self._batchers: dict[tuple[Shape, Lane], Batcher] = {}
+        self._retries = Retries(self._changed.set)
+        self._asked: dict[tuple[Shape, bytes], WaitingText] = {}
+        self._said: dict[Flow, Want] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+        self._stopped = False
+        self._gate: Gate = limiter.gate(
+            model.id, _limits(model), on_grant=self._granted, on_pause=self._refuse_queries
+        )
+        self._sizes = Sizes(model, self._gate, self._estimator)
 
-    def ask(self, key: bytes, text: str, waiter: Waiter) -> None:
-        """Have ``text`` embedded for ``waiter``.
+    def ask(self, key: bytes, text: str, shape: Shape, flow: Flow, waiter: Waiter) -> None:
+        """Have ``text`` embedded for ``waiter``, when it is the turn of ``flow``.
 
-        A text that is waiting or in flight already is not asked for twice.
-
+        A text that is waiting or in flight already is not asked for twice; it goes with the earlier lane.
         ``key`` is the text's content hash.
         """
-        waiting = self._asked.get(key)
+        if flow.lane == "query" and self._gate.paused:
+            waiter.refused(NotCalled("paused", self._gate.paused), 0)
+            return
+        waiting = self._asked.get((shape, key))
         if waiting is None:
-            waiting = WaitingText(key, text, self._estimate(text), monotonic())
-            self._asked[key] = waiting
-            self._batcher.add(waiting)
+            waiting = WaitingText(key, text, self._estimator.estimate(text), monotonic(), flow)
+            self._asked[shape, key] = waiting
+            self._batcher(shape, flow.lane).add(waiting)
             self._changed.set()
+        elif flow.lane == "live" and waiting.flow.lane == "bulk":
+            self._bring_forward(waiting, shape, flow)
         waiting.waiters.append(waiter)
 
     async def run(self) -> None:
-        """Make calls until cancelled; calls in flight go on."""
-        await steadily(self._call_next, f"dispatching texts of {self._model.id}")
-
-    async def _call_next(self) -> None:
-        await self._until_due()
-        slot = await self._gate.acquire()
-        batch = self._next_batch() if self._due_in() == 0 else None  # the breaker may have opened meanwhile
-        if batch is None:
-            await slot.release()
-            return
-        call = asyncio.create_task(self._call(batch, slot))
-        self._calls.add(call)
-        call.add_done_callback(self._call_ended)
+        """Say what is wanted, until cancelled; calls in flight go on."""
+        await steadily(self._say_wanted, f"dispatching texts of {self._model.id}")
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -108,133 +85,223 @@ class Dispatcher:
         return list(self._calls)
 
     async def finish_calls(self) -> None:
-        """Wait for the calls in flight; what waits for its turn stays waiting."""
-        for retry in self._retries.values():
-            retry.cancel()
+        """Make no more calls and wait for those in flight; what waits for its turn stays waiting."""
+        self._stopped = True
+        for flow in self._said:
+            self._gate.want(flow, _NOTHING)
+        self._retries.cancel()
         while self._calls:
             await asyncio.wait(self._calls)
 
-    async def _until_due(self) -> None:
-        """Wait until a call should be made: a full batch, an old enough text, a retry, and no pause."""
-        while True:
-            self._changed.clear()
-            delay = self._due_in()
-            if delay == 0:
-                return
-            try:
-                async with asyncio.timeout(delay):
-                    await self._changed.wait()
-            except TimeoutError:
-                pass
+    def let_go(self) -> None:
+        """Let go of the texts that nobody waits for any more."""
+        for (shape, _), batcher in self._batchers.items():
+            for text in batcher.texts():
+                if self._is_abandoned(text, shape):
+                    batcher.remove(text)
+        self._retries.sift(self._is_wanted)
+        self._changed.set()
 
-    def _due_in(self) -> float | None:
-        """Seconds until a call is due; None when only a change can make one due."""
-        if not self._again and not self._batcher:
+    def _batcher(self, shape: Shape, lane: Lane) -> Batcher:
+        if (shape, lane) not in self._batchers:
+            self._batchers[shape, lane] = Batcher(self._model, self._sizes.most(), monotonic)
+        return self._batchers[shape, lane]
+
+    def _bring_forward(self, text: WaitingText, shape: Shape, flow: Flow) -> None:
+        if self._batcher(shape, text.flow.lane).remove(text):
+            text.flow = flow
+            self._batcher(shape, flow.lane).add(text)
+            self._changed.set()
+
+    async def _say_wanted(self) -> None:
+        """Tell the gate what is due, and wait until that may have changed."""
+        self._changed.clear()
+        delay = self._say()
+        try:
+            async with asyncio.timeout(delay):
+                await self._changed.wait()
+        except TimeoutError:
+            pass
+
+    def _say(self) -> float | None:
+        """Tell the gate what is due; returns the seconds until something else may be."""
+        wanted, delay = self._wanted()
+        for flow in wanted.keys() | self._said.keys():
+            want = wanted.get(flow, _NOTHING)
+            if want != self._said.get(flow, _NOTHING):
+                self._gate.want(flow, want)
+        self._said = wanted
+        return delay
+
+    def _wanted(self) -> tuple[dict[Flow, Want], float | None]:
+        """What is due, and the seconds until something else may be."""
+        wanted: dict[Flow, Want] = {}
+        delays: list[float] = []
+        most_tokens = self._sizes.most()
+        for (_, lane), batcher in self._batchers.items():
+            batcher.most_tokens = most_tokens
+            left = self._due_in(batcher, lane)
+            if left == 0:
+                for collection, want in batcher.wanted().items():
+                    self._add(wanted, Flow(lane, collection), want)
+            elif left is not None:
+                delays.append(left)
+        for flow, want in self._retries.wanted():
+            self._add(wanted, flow, want)
+        return wanted, min(delays, default=None)
+
+    def _add(self, wanted: dict[Flow, Want], flow: Flow, want: Want) -> None:
+        if want.calls:
+            had = wanted.get(flow, _NOTHING)
+            tokens = max(had.tokens, self._sizes.to_reserve(want.tokens))
+            wanted[flow] = Want(had.calls + want.calls, tokens)
+
+    def _due_in(self, batcher: Batcher, lane: Lane) -> float | None:
+        if not batcher:
             return None
-        if not self._breaker.is_closed:
-            if self._calls:
-                return None  # the probe is under way
-            return self._breaker.wait()
-        if self._again or self._batcher.full:
+        if lane == "query" or batcher.full:
             return 0.0
-        return max(0.0, self._batch_wait - self._batcher.oldest_wait)
+        return max(0.0, self._batch_wait - batcher.oldest_wait)
 
-    def _next_batch(self) -> Batch | None:
-        if self._again:
-            return self._again.popleft()
-        texts = self._batcher.take()
-        return Batch(texts) if texts else None
+    def _granted(self, grant: Grant) -> None:
+        batch = None if self._stopped else self._batch_for(grant)
+        if batch is None:
+            self._gate.release(grant, Outcome("unused"))
+            return
+        call = asyncio.create_task(self._call(batch, grant))
+        self._calls.add(call)
+        call.add_done_callback(self._call_ended)
 
-    async def _call(self, batch: Batch, slot: Slot) -> None:
+    def _batch_for(self, grant: Grant) -> Batch | None:
+        """What to call now. An exception must not end the gate, which renews the leases of all calls."""
+        batch = None
+        self._said[grant.flow] = _CHANGED
+        self._changed.set()
+        try:
+            batch = self._next_batch(grant)
+            self._say()  # at once: the gate may ask again before we run, and would ask for too much
+        except Exception as error:
+            logger.error("a call of model %s could not be made: %s", self._model.id, described(error))
+        return batch
+
+    def _next_batch(self, grant: Grant) -> Batch | None:
+        """One to be tried again, else what waits in the grant's lane, for its collection first."""
+        most = self._sizes.reserved(grant)
+        while again := self._retries.next(grant.flow, most):
+            if self._is_wanted(again):
+                return again
+        lane = [(shape, batcher) for (shape, lane), batcher in self._batchers.items() if lane == grant.lane]
+        for shape, batcher in lane:
+            if batcher.has(grant.collection):
+                return self._take(shape, batcher, grant.collection, most)
+        for shape, batcher in lane:
+            if self._due_in(batcher, grant.lane) == 0:
+                return self._take(shape, batcher, grant.collection, most)
+        return None
+
+    def _take(self, shape: Shape, batcher: Batcher, collection: str, most_tokens: float) -> Batch | None:
+        while texts := batcher.take(collection, most_tokens):
+            batch = Batch(texts, shape)
+            if self._is_wanted(batch):
+                return batch
+        return None
+
+    def _is_wanted(self, batch: Batch) -> bool:
+        """Take the texts out that nobody waits for any more; whether others are left."""
+        batch.texts = [text for text in batch.texts if not self._is_abandoned(text, batch.shape)]
+        return bool(batch.texts)
+
+    def _is_abandoned(self, text: WaitingText, shape: Shape) -> bool:
+        is_abandoned = text.let_go(_ABANDONED)
+        if is_abandoned:
+            del self._asked[shape, text.key]
+        return is_abandoned
+
+    async def _call(self, batch: Batch, grant: Grant) -> None:
         for text in batch.texts:
             text.attempts += 1
+        outcome = Outcome("dropped")
         try:
             answer = await self._client.embed(
-                self._model, [text.text for text in batch.texts], self._dimensions, self._purpose
+                self._model, [text.text for text in batch.texts], batch.shape.dimensions, batch.shape.purpose
             )
         except ApiError as error:
+            outcome = outcome_of(error)
             self._failed(batch, error)
         except Exception as error:
             logger.error("a call of model %s failed in our own code: %s", self._model.id, described(error))
-            self._failed(batch, Refused(code="unexpected"))
+            outcome = Outcome("failed", why="a call failed in embedq's own code; see the worker's log")
+            self._retry(batch, Transient(code="unexpected"))
         else:
+            outcome = outcome_of_answer(batch.texts, answer)
             self._answered(batch, answer)
         finally:
-            await slot.release()
+            self._gate.release(grant, outcome)
 
     def _call_ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)
-        self._changed.set()
         error = None if call.cancelled() else call.exception()
         if isinstance(error, Exception):
             logger.error("an API call ended with an exception of our own: %s", described(error))
 
     def _answered(self, batch: Batch, answer: Answer) -> None:
-        if not self._breaker.is_closed:
-            logger.warning("model %s answers again", self._model.id)
-            self._breaker.close()
-        for text in batch.texts:
-            del self._asked[text.key]
-        for text, vector, tokens in zip(
-            batch.texts, answer.vectors, _shares(batch.texts, answer.tokens), strict=True
-        ):
-            text.embedded(vector, tokens)
+        self._estimator.learn([text.text for text in batch.texts], answer.tokens)
+        tokens = shares(batch.texts, answer.tokens)
+        for text, vector, share in zip(batch.texts, answer.vectors, tokens, strict=True):
+            del self._asked[batch.shape, text.key]
+            text.embedded(vector, share)
 
     def _failed(self, batch: Batch, error: ApiError) -> None:
         if isinstance(error, BadInput):
             self._split(batch, error)
         elif isinstance(error, Refused):
-            self._pause(batch, error)
+            self._retries.add_first(batch)
         else:
             self._retry(batch, error)
 
     def _split(self, batch: Batch, error: BadInput) -> None:
         """Halve the batch until the text that the service refuses is alone; its neighbours are embedded."""
-        texts = batch.texts
-        if len(texts) == 1:
-            del self._asked[texts[0].key]
-            texts[0].refused(error)
+        if len(batch.texts) == 1:
+            self._refuse(batch.texts[0], batch.shape, error)
             return
-        half = len(texts) // 2
-        self._again.extend((Batch(texts[:half]), Batch(texts[half:])))
-
-    def _pause(self, batch: Batch, error: ApiError) -> None:
-        """The service is down or refuses us: keep the texts, call nobody, probe later."""
-        if self._breaker.is_closed:
-            logger.error("model %s is paused, its texts wait: %s", self._model.id, error)
-        self._breaker.open(str(error), error.retry_after or 0.0)
-        self._again.appendleft(Batch(batch.texts))
+        for half in batch.halves():
+            self._retries.add(half)
 
     def _retry(self, batch: Batch, error: ApiError) -> None:
-        """Try again after a random part of a growing delay; when that has gone on too long, pause."""
+        """Try again later; when that has gone on for long in halves: no text holds up its neighbours."""
         now = monotonic()
         batch.failures += 1
         batch.first_failure = batch.first_failure or now
-        if now - batch.first_failure > self._retry_time or not self._breaker.is_closed:
-            self._pause(batch, error)
-            return
-        ceiling = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** (batch.failures - 1))
-        delay = min(error.retry_after or 0.0, LONGEST_WISH) + random.uniform(0, ceiling)  # noqa: S311 - jitter
-        logger.info("a call of model %s failed, again in %.1f s: %s", self._model.id, delay, error)
-        self._retries[batch] = asyncio.get_running_loop().call_later(delay, self._due_again, batch)
+        is_late = now - batch.first_failure > self._retry_time and len(batch.texts) > 1
+        for part in batch.halves() if is_late else (batch,):
+            delay = self._retries.add_later(part)
+            logger.info("a call of model %s failed, again in %.1f s: %s", self._model.id, delay, error)
 
-    def _due_again(self, batch: Batch) -> None:
-        del self._retries[batch]
-        self._again.append(batch)
+    def _refuse_queries(self) -> None:
+        """The model is paused: who asked a query is told at once, instead of waiting in vain."""
+        paused = self._gate.paused
+        if not paused:
+            return
+        for (shape, lane), batcher in self._batchers.items():
+            for text in batcher.texts() if lane == "query" else ():
+                batcher.remove(text)
+                self._refuse(text, shape, NotCalled("paused", paused))
+        self._retries.sift(lambda batch: not self._refuse_query(batch, paused))
         self._changed.set()
 
-    def _estimate(self, text: str) -> int:
-        size = len(text) if text.isascii() else len(text.encode())
-        return int(size * self._model.tokens_per_byte) + 1
+    def _refuse_query(self, batch: Batch, reason: str) -> bool:
+        if batch.flow.lane != "query":
+            return False
+        for text in batch.texts:
+            self._refuse(text, batch.shape, NotCalled("paused", reason))
+        return True
+
+    def _refuse(self, text: WaitingText, shape: Shape, error: ApiError) -> None:
+        del self._asked[shape, text.key]
+        text.refused(error)
 
 
-def _shares(texts: Sequence[WaitingText], tokens: int | None) -> list[int]:
-    """Each text's share of a request's tokens, by its characters; the shares add up to ``tokens``."""
-    total = sum(text.characters for text in texts)
-    shares: list[int] = []
-    characters = given = 0
-    for text in texts:
-        characters += text.characters
-        shares.append((tokens or 0) * characters // total - given)
-        given += shares[-1]
-    return shares
+def _limits(model: Model) -> Limits:
+    return Limits(
+        model.max_concurrency, model.requests_per_minute, model.tokens_per_minute, model.concurrency
+    )

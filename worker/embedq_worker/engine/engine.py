@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from time import monotonic
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -16,7 +17,6 @@ from redis.backoff import NoBackoff
 
 from embedq.errors import InvalidItem
 from embedq_worker.api.client import ApiClient
-from embedq_worker.api.request import Purpose
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.delivery import (
@@ -126,8 +126,8 @@ class _Parts:
         self._client = ApiClient(settings)
         self._burials = BurialQueue(self._database)
         self._queries = Queries(self._redis, settings.key_prefix)
-        self._directory = Directory(self._database, settings, on_queues)
-        self._dispatchers: dict[tuple[str, int, Purpose], Dispatcher] = {}
+        self._directory = Directory(self._database, settings, on_queues=on_queues, on_dropped=self._let_go)
+        self._dispatchers: dict[str, Dispatcher] = {}
         self._pipelines: dict[int, Pipeline] = {}
         self._dispatching: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
@@ -137,15 +137,14 @@ class _Parts:
         await self._database.open()
         await self._client.__aenter__()
         self._tasks = [
-            asyncio.create_task(work)
-            for work in (self._limiter.keep_alive(), self._burials.run(), self._directory.keep_current())
+            asyncio.create_task(work) for work in (self._burials.run(), self._directory.keep_current())
         ]
 
     async def drain(self) -> None:
         for task in self._dispatching:
             task.cancel()
-        for dispatcher in self._dispatchers.values():
-            await dispatcher.finish_calls()
+        # All at once: one that waits for a slow model must not leave the others calling.
+        await asyncio.gather(*(dispatcher.finish_calls() for dispatcher in self._dispatchers.values()))
         for pipeline in self._pipelines.values():
             await pipeline.finish_writes()
         await self._burials.finish()
@@ -212,7 +211,14 @@ class _Parts:
         except NotAJob as error:
             self._queries.fail(delivery.task_id, error.code, str(error), delivery.finish)
             return
-        self._queries.ask(query, delivery.task_id, self._dispatcher(served, "query"), delivery.finish)
+        self._queries.ask(
+            query,
+            delivery.task_id,
+            self._dispatcher(served.model),
+            served.collection.dimensions,
+            monotonic() + delivery.seconds_left,
+            delivery.finish,
+        )
 
     def _take_job(self, delivery: Delivery, served: Served) -> None:
         read = read_job(delivery, served.collection.versions)
@@ -233,31 +239,39 @@ class _Parts:
                 served.collection,
                 served.model,
                 database=self._database,
-                dispatcher=self._dispatcher(served, "document"),
+                dispatcher=self._dispatcher(served.model),
                 bury=self._burials.add,
             )
             self._pipelines[served.collection.id] = pipeline
             pipeline.start()
         return pipeline
 
-    def _dispatcher(self, served: Served, purpose: Purpose) -> Dispatcher:
-        key = (served.model.id, served.collection.dimensions, purpose)
-        dispatcher = self._dispatchers.get(key)
+    def _let_go(self, dropped: frozenset[int]) -> None:
+        """Items of dropped collections wait for nothing any more: not for a paused model either."""
+        left = dropped & self._pipelines.keys()
+        if not left:
+            return
+        for collection_id in left:
+            self._pipelines[collection_id].let_go()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.let_go()
+        for collection_id in [number for number, each in self._pipelines.items() if each.is_over]:
+            for task in self._pipelines.pop(collection_id).tasks:
+                task.cancel()
+
+    def _dispatcher(self, model: Model) -> Dispatcher:
+        dispatcher = self._dispatchers.get(model.id)
         if dispatcher is None:
-            dispatcher = self._dispatchers[key] = self._new_dispatcher(served.model, *key[1:])
+            worker = self._settings.worker
+            dispatcher = self._dispatchers[model.id] = Dispatcher(
+                model,
+                client=self._client,
+                limiter=self._limiter,
+                batch_wait=worker.batch_wait,
+                retry_time=worker.retry_time,
+            )
             self._dispatching.append(asyncio.create_task(dispatcher.run()))
         return dispatcher
-
-    def _new_dispatcher(self, model: Model, dimensions: int, purpose: Purpose) -> Dispatcher:
-        return Dispatcher(
-            model,
-            dimensions,
-            purpose,
-            client=self._client,
-            gate=self._limiter.gate(model.id, model.max_concurrency),
-            batch_wait=self._settings.worker.batch_wait if purpose == "document" else 0.0,
-            retry_time=self._settings.worker.retry_time,
-        )
 
     def _bury_item(self, delivery: Delivery, job: RunningJob, raw: object, error: InvalidItem) -> None:
         letter = DeadLetter(

@@ -20,9 +20,11 @@ from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.steady import steadily
+from embedq_worker.engine.texts import Shape
 from embedq_worker.engine.work import Outcome, RunningItem, Vector
 from embedq_worker.engine.write_queue import Change, WriteQueue
-from embedq_worker.errors import ApiError, DatabaseAway
+from embedq_worker.errors import ApiError, DatabaseAway, NotCalled
+from embedq_worker.limiter import Flow
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collections import Collection
 from embedq_worker.store.database import Database
@@ -53,6 +55,10 @@ class Pipeline:
         self._writes = WriteQueue(
             Writer(database, collection), refused=self._refused_by_postgres, changed=self._take_again
         )
+        self._shape = Shape(collection.dimensions, "document")
+        self._embedding = 0
+        """Items whose vectors are waited for."""
+        self.is_dropped = False
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -65,6 +71,15 @@ class Pipeline:
     async def finish_writes(self) -> None:
         """Wait until every vector in hand is written."""
         await self._writes.finish()
+
+    def let_go(self) -> None:
+        """The collection was dropped: what waits for a vector does so no more."""
+        self.is_dropped = True
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the collection was dropped and nothing of it is under way any more."""
+        return self.is_dropped and not (self._embedding or self._arrivals or self._writes.is_busy)
 
     def take(self, item: RunningItem) -> None:
         """Take an item that keeps the contract's rules."""
@@ -104,7 +119,9 @@ class Pipeline:
             self._writes.add(item, Change.TOUCH)
         else:
             assert item.text is not None
-            self._dispatcher.ask(item.content_hash, item.text, _Embedding(self, item))
+            self._embedding += 1
+            flow = Flow(item.job.lane, self.collection.name)
+            self._dispatcher.ask(item.content_hash, item.text, self._shape, flow, _Embedding(self, item))
 
     async def _known(self, items: list[RunningItem]) -> dict[str, Known]:
         delay = 0.05
@@ -120,13 +137,18 @@ class Pipeline:
 
     def embedded(self, item: RunningItem, vector: Vector, tokens: int) -> None:
         """The vector of an item has come."""
+        self._embedding -= 1
         item.vector = vector
         item.tokens = tokens
         self._writes.add(item, Change.PUT)
 
     def refused(self, item: RunningItem, error: ApiError, attempts: int) -> None:
-        """The service refuses an item's text."""
+        """The service refuses an item's text, or its collection was dropped before anybody was asked."""
+        self._embedding -= 1
         item.attempts = attempts
+        if isinstance(error, NotCalled):
+            self._dead(item, cause="row", code="collection_dropped")
+            return
         self._dead(
             item, cause="text", code=error.code or "bad_input", status=error.status, parameter=error.parameter
         )
@@ -167,6 +189,10 @@ class _Embedding:
     def __init__(self, pipeline: Pipeline, item: RunningItem) -> None:
         self._pipeline = pipeline
         self._item = item
+
+    @property
+    def is_gone(self) -> bool:
+        return self._pipeline.is_dropped
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
         self._item.attempts = attempts

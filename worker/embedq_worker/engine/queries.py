@@ -9,16 +9,18 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Callable
+from time import monotonic
 
 import msgspec
 import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from embedq.contract import Query, QueryReply, reply_key
-from embedq_worker.engine.batcher import Vector
 from embedq_worker.engine.dispatcher import Dispatcher
-from embedq_worker.engine.work import Summary, content_hash
+from embedq_worker.engine.texts import Shape
+from embedq_worker.engine.work import Summary, Vector, content_hash
 from embedq_worker.errors import ApiError
+from embedq_worker.limiter import Flow
 
 logger = logging.getLogger(__name__)
 
@@ -35,11 +37,18 @@ class Queries:
         self._replies: set[asyncio.Task[None]] = set()
 
     def ask(
-        self, query: Query, task_id: str, dispatcher: Dispatcher, finish: Callable[[Summary], None]
+        self,
+        query: Query,
+        task_id: str,
+        dispatcher: Dispatcher,
+        dimensions: int,
+        expires: float,
+        finish: Callable[[Summary], None],
     ) -> None:
-        """Have a query's text embedded and answer it."""
-        waiter = _Asker(self, task_id, finish)
-        dispatcher.ask(content_hash(query.text), query.text, waiter)
+        """Have a query's text embedded and answer it, before ``expires`` by the monotonic clock."""
+        waiter = _Asker(self, task_id, expires, finish)
+        flow, shape = Flow("query", query.collection), Shape(dimensions, "query")
+        dispatcher.ask(content_hash(query.text), query.text, shape, flow, waiter)
 
     def fail(self, task_id: str, code: str, explanation: str, finish: Callable[[Summary], None]) -> None:
         """Answer a query with an error."""
@@ -77,20 +86,26 @@ class Queries:
 class _Asker:
     """A query that waits for its vector."""
 
-    __slots__ = ("_finish", "_queries", "_task_id")
+    __slots__ = ("_expires", "_finish", "_queries", "_task_id")
 
-    def __init__(self, queries: Queries, task_id: str, finish: Callable[[Summary], None]) -> None:
+    def __init__(
+        self, queries: Queries, task_id: str, expires: float, finish: Callable[[Summary], None]
+    ) -> None:
         self._queries = queries
         self._task_id = task_id
+        self._expires = expires
         self._finish = finish
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its caller has given up."""
+        return monotonic() > self._expires
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
         self._queries.reply(self._task_id, QueryReply(v=1, vector=vector.tolist()), self._finish)
 
     def refused(self, error: ApiError, attempts: int) -> None:  # noqa: ARG002  # a Waiter
-        self._queries.fail(
-            self._task_id, error.code or "bad_input", "the service refuses the text", self._finish
-        )
+        self._queries.fail(self._task_id, error.code or "bad_input", str(error), self._finish)
 
 
 def _is_uuid(text: str) -> bool:

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from embedq.contract import Lane
+
 logger = logging.getLogger(__name__)
 
 Vector = NDArray[np.float32]
@@ -38,7 +40,7 @@ class RunningJob:
     __slots__ = ("_finish", "_remaining", "_summary", "lane", "source", "started")
 
     def __init__(
-        self, items: int, *, lane: str, source: str | None, finish: Callable[[Summary], None]
+        self, items: int, *, lane: Lane, source: str | None, finish: Callable[[Summary], None]
     ) -> None:
         self.lane = lane
         self.source = source

@@ -75,6 +75,11 @@ class WriteQueue:
         self._idle.clear()
         self._arrived.set()
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything waits or is being written."""
+        return bool(self._waiting or self._open)
+
     async def run(self) -> None:
         """Write for ever."""
         await asyncio.gather(*(steadily(self._write_next, "writing rows") for _ in range(WRITERS)))

@@ -1,177 +1,180 @@
-"""The limiter: no model has more calls in flight than its limit, over all processes of the fleet.
+"""The limiter: no model has more calls in flight, or made in a minute, than its limits allow, fleet-wide.
 
-A call needs a lease, taken by ``acquire.lua``, renewed while the call lasts and freed when it ends. The
-lease of a dead process lapses by itself. While Redis is away nothing is granted: nobody calls.
+All that it knows is in Redis, and one script changes it (``lua/``). While Redis is away nothing is granted:
+nobody calls.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import uuid
-from contextlib import suppress
-from importlib.resources import files
+from collections.abc import Callable
 
+import msgspec
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import (  # the client's own, not the builtin
+from redis.exceptions import (
     AuthenticationError,
-    ConnectionError,  # noqa: A004
+    NoScriptError,
     RedisError,
     ResponseError,
 )
 
+from embedq_worker.errors import LimiterAway
+from embedq_worker.limiter.exchange import (
+    Grant,
+    Limits,
+    Reply,
+    Request,
+    decode_handed,
+    decode_reply,
+    encode_request,
+)
+from embedq_worker.limiter.gate import Gate
+from embedq_worker.limiter.keys import mailbox_key, mailboxes_key, model_key
+from embedq_worker.limiter.position import Position
+from embedq_worker.limiter.scripts import exchange_script
+
 logger = logging.getLogger(__name__)
 
-_ASK_AGAIN = 0.025
-"""Seconds between two questions while other processes hold every lease; halved to doubled at random."""
 _AWAY_WAIT = 1.0
 """Seconds between two questions while Redis is away."""
 _CONNECTIONS = 16
-"""More callers than these wait for one to be free: a script runs for a fraction of a millisecond."""
-
-
-class Slot:
-    """A lease to one concurrent call; ``release`` it when the call has ended."""
-
-    def __init__(self, gate: Gate, holder: str) -> None:
-        self._gate = gate
-        self.holder = holder
-
-    async def release(self) -> None:
-        """Free the lease; if Redis is away it lapses by itself."""
-        await self._gate.release(self.holder)
-
-
-class Gate:
-    """One model's leases as this process sees them."""
-
-    def __init__(self, limiter: Limiter, model: str, limit: int) -> None:
-        self.model = model
-        self.limit = limit
-        self.key = f"{limiter.key_prefix}embedq:leases:{model}"
-        self._limiter = limiter
-        self.holders: set[str] = set()
-        self._freed = asyncio.Event()
-
-    async def acquire(self) -> Slot:
-        """Wait for a lease and take it."""
-        while True:
-            self._freed.clear()
-            if len(self.holders) < self.limit:
-                holder = uuid.uuid4().hex
-                wait = await self._ask(holder)
-                if wait == 0:
-                    self.holders.add(holder)
-                    return Slot(self, holder)
-                timeout: float | None = min(wait, _ASK_AGAIN) * random.uniform(0.5, 2)  # noqa: S311 - jitter
-            else:
-                timeout = None  # every lease that this process may have is its own
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._freed.wait()
-
-    async def _ask(self, holder: str) -> float:
-        try:
-            return await self._limiter.ask(self, holder)
-        except asyncio.CancelledError:  # it may have been granted on the way
-            await asyncio.shield(self._limiter.free(self, holder))
-            raise
-
-    async def release(self, holder: str) -> None:
-        """Free a holder's lease and let the next caller of this process ask.
-
-        The next caller asks after the lease is free, or it would find none; a slow Redis does not hold it up.
-        """
-        self.holders.discard(holder)
-        at_latest = asyncio.get_running_loop().call_later(_ASK_AGAIN, self._freed.set)
-        try:
-            await self._limiter.free(self, holder)
-        finally:
-            at_latest.cancel()
-            self._freed.set()
+"""More gates than these wait for one to be free: a script runs for a fraction of a millisecond."""
+_MAILBOX_WAIT = 2
+"""Seconds that one look into the mailbox waits in the server."""
 
 
 class Limiter:
-    """Leases of all models, kept alive while their calls last. ``lease`` in seconds."""
+    """The gates of all models in this process.
 
-    def __init__(self, broker_url: str, *, lease: float, key_prefix: str = "") -> None:
-        self.key_prefix = key_prefix
-        self._life = int(lease * 1000)
-        # One retry, for a pooled connection that the server has closed; every script may run twice.
+    ``lease`` and ``minute`` in seconds; shorter minutes are for tests.
+    """
+
+    def __init__(self, broker_url: str, *, lease: float, key_prefix: str = "", minute: float = 60.0) -> None:
+        self.process = f"p-{os.getpid()}-{uuid.uuid4().hex[:12]}"
+        self._prefix = key_prefix
+        self._lease = lease
+        self._minute = minute
+        # No retries: a script that ran and was not heard has granted leases. What is lost is told anew.
         pool = redis.BlockingConnectionPool.from_url(
             broker_url,
             max_connections=_CONNECTIONS,
             timeout=20,
             socket_timeout=5,
             socket_connect_timeout=5,
-            retry=Retry(NoBackoff(), 1),
-            retry_on_error=[ConnectionError],
+            retry=Retry(NoBackoff(), 0),
         )
         self._redis: redis.Redis = redis.Redis.from_pool(pool)
-        self._acquire = self._redis.register_script(_script("acquire"))
-        self._renew = self._redis.register_script(_script("renew"))
         self._gates: dict[str, Gate] = {}
+        self._runs: dict[str, asyncio.Task[None]] = {}
+        self._mailbox: asyncio.Task[None] | None = None
+        self._waits = asyncio.Event()
         self._trouble: str | None = None
 
-    def gate(self, model: str, limit: int) -> Gate:
-        """The gate to a model, with the fleet's limit of concurrent calls."""
-        if model not in self._gates:
-            self._gates[model] = Gate(self, model, limit)
-        return self._gates[model]
-
-    async def ask(self, gate: Gate, holder: str) -> float:
-        """Ask for a lease: 0 when granted, else the seconds until one lapses by itself."""
-        while True:
-            try:
-                wait = await self._acquire(keys=[gate.key], args=[gate.limit, holder, self._life])
-            except (RedisError, OSError) as error:
-                self._note_trouble(error)
-                await asyncio.sleep(_AWAY_WAIT * random.uniform(0.5, 1))  # noqa: S311 - jitter
-            else:
-                self._note_back()
-                return float(wait) / 1000
-
-    async def free(self, gate: Gate, *holders: str) -> None:
-        """Free leases."""
-        try:
-            await self._redis.zrem(gate.key, *holders)
-        except (RedisError, OSError) as error:
-            self._note_trouble(error)
-
-    async def keep_alive(self) -> None:
-        """Renew the leases of all calls in flight, for ever."""
-        while True:
-            await asyncio.sleep(self._life / 3000)
-            for gate in list(self._gates.values()):
-                if gate.holders:
-                    await self._renew_all(gate)
-
-    async def _renew_all(self, gate: Gate) -> None:
-        holders = tuple(gate.holders)
-        try:
-            await self._renew(keys=[gate.key], args=[self._life, *holders])
-        except (RedisError, OSError) as error:  # they lapse only if it stays away for a lease
-            self._note_trouble(error)
-        if ended := set(holders) - gate.holders:  # released on the way, and perhaps entered again after that
-            await self.free(gate, *ended)
+    def gate(
+        self,
+        model: str,
+        limits: Limits,
+        *,
+        on_grant: Callable[[Grant], None],
+        on_pause: Callable[[], None] = lambda: None,
+    ) -> Gate:
+        """Open the gate to a model; there is one a process."""
+        position = Position(
+            self.process,
+            model,
+            limits,
+            lease=self._lease,
+            minute=self._minute,
+            clock=asyncio.get_running_loop().time,
+        )
+        gate = Gate(self._exchange, position, on_grant=on_grant, on_pause=on_pause, on_wait=self._waits.set)
+        self._gates[model] = gate
+        self._runs[model] = asyncio.create_task(self._keep_running(gate))
+        if self._mailbox is None:
+            self._mailbox = asyncio.create_task(self._watch_mailbox())
+        return gate
 
     async def close(self) -> None:
-        """Close the connections."""
+        """Tell what is not told yet, and close the connections."""
+        await _end([*self._runs.values(), *([self._mailbox] if self._mailbox else [])])
+        for gate in self._gates.values():
+            try:
+                await gate.flush()
+            except LimiterAway:
+                break  # the leases lapse by themselves
         await self._redis.aclose()
 
-    def _note_trouble(self, error: Exception) -> None:
-        trouble = _trouble(error)
-        if trouble != self._trouble:
-            logger.warning("%s", trouble)
-        self._trouble = trouble
+    async def _keep_running(self, gate: Gate) -> None:
+        first = True
+        while True:
+            try:
+                await gate.run()
+            except LimiterAway as error:
+                # A pooled connection may have been closed by the server: the first time ask again at once.
+                if not first or self._trouble:
+                    self._note_trouble(error)
+                    await asyncio.sleep(_AWAY_WAIT * random.uniform(0.5, 1))  # noqa: S311 - jitter
+                first = not first
+            except Exception as error:
+                # A defect of ours must not end the gate: everything of its model hangs on it.
+                logger.error("the gate of model %s failed, it goes on: %s", gate.model, type(error).__name__)
+                await asyncio.sleep(_AWAY_WAIT)
+
+    async def _exchange(self, request: Request) -> Reply:
+        script = exchange_script()
+        keys = (model_key(request.model, self._prefix), mailboxes_key(self._prefix))
+        arguments = (2, *keys, encode_request(request))
+        try:
+            try:
+                said = await self._redis.evalsha(script.digest, *arguments)
+            except NoScriptError:
+                said = await self._redis.eval(script.text, *arguments)
+            reply = decode_reply(said)
+        except (RedisError, OSError, msgspec.DecodeError) as error:
+            raise LimiterAway(_trouble(error)) from error
+        self._note_back()
+        return reply
+
+    async def _watch_mailbox(self) -> None:
+        """Take the slots that other processes hand over, while anything is wanted here."""
+        key = mailbox_key(self.process, self._prefix)
+        while True:
+            if not any(gate.waits for gate in self._gates.values()):
+                self._waits.clear()
+                await self._waits.wait()
+            try:
+                found = await self._redis.blpop(key, timeout=_MAILBOX_WAIT)
+            except (RedisError, OSError):  # the gates say so
+                await asyncio.sleep(_AWAY_WAIT * random.uniform(0.5, 1))  # noqa: S311 - jitter
+                continue
+            if found is not None:
+                handed = decode_handed(found[1])
+                self._gates[handed.model].hand(handed)
+
+    def _note_trouble(self, error: LimiterAway) -> None:
+        if str(error) != self._trouble:
+            logger.warning("%s", error)
+        self._trouble = str(error)
 
     def _note_back(self) -> None:
         if self._trouble:
             logger.warning("Redis grants leases again")
         self._trouble = None
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    """Cancel tasks until they have ended: redis-py swallows a cancellation that comes while it connects."""
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=0.5)
 
 
 def _trouble(error: Exception) -> str:
@@ -180,7 +183,3 @@ def _trouble(error: Exception) -> str:
     if isinstance(error, ResponseError | AuthenticationError):
         return f"Redis refuses our leases ({name}), nothing is called until it grants them; look at its log"
     return f"Redis is away ({name}), nothing is called until it is back; look whether it runs"
-
-
-def _script(name: str) -> str:
-    return (files(__package__) / f"{name}.lua").read_text()

@@ -1,0 +1,125 @@
+"""Texts that wait for their vectors, and who waits for them."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
+
+from embedq_worker.api.request import Purpose
+from embedq_worker.catalogue.model import count_characters
+from embedq_worker.engine.steady import described
+from embedq_worker.engine.work import Vector
+from embedq_worker.errors import ApiError
+from embedq_worker.limiter import Flow
+
+logger = logging.getLogger(__name__)
+
+
+class Shape(NamedTuple):
+    """What texts must have in common to share a request of a model."""
+
+    dimensions: int
+    purpose: Purpose
+
+
+class Waiter(Protocol):
+    """Who waits for a text's vector."""
+
+    def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
+        """The vector has come; ``tokens`` is this waiter's share of the request's."""
+
+    def refused(self, error: ApiError, attempts: int) -> None:
+        """There will be no vector."""
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether it waits no more: its caller has given up, or its collection was dropped."""
+
+
+class WaitingText:
+    """A text that wants a vector, and everybody who waits for it: equal texts are asked for once.
+
+    ``tokens`` is an estimate; what the service counts is known only from its answer.
+    """
+
+    __slots__ = ("arrived", "attempts", "characters", "flow", "key", "text", "tokens", "waiters")
+
+    def __init__(self, key: bytes, text: str, tokens: int, arrived: float, flow: Flow) -> None:
+        self.key = key
+        self.text = text
+        self.characters = count_characters(text)
+        self.tokens = tokens
+        self.arrived = arrived
+        self.flow = flow
+        self.attempts = 0
+        self.waiters: list[Waiter] = []
+
+    def let_go(self, error: ApiError) -> bool:
+        """Tell those who wait no more; whether nobody is left."""
+        gone = [waiter for waiter in self.waiters if waiter.is_gone]
+        if gone:
+            self.waiters = [waiter for waiter in self.waiters if waiter not in gone]
+        for waiter in gone:
+            _tell(partial(waiter.refused, error, self.attempts))
+        return not self.waiters
+
+    def embedded(self, vector: Vector, tokens: int) -> None:
+        """Tell every waiter; the first one carries the tokens, the others cost nothing."""
+        for number, waiter in enumerate(self.waiters):
+            _tell(partial(waiter.embedded, vector, 0 if number else tokens, self.attempts))
+
+    def refused(self, error: ApiError) -> None:
+        """Tell every waiter."""
+        for waiter in self.waiters:
+            _tell(partial(waiter.refused, error, self.attempts))
+
+
+def _tell(news: Callable[[], None]) -> None:
+    """An error of one waiter must not cost the others their vectors."""
+    try:
+        news()
+    except Exception as error:
+        logger.error("a vector could not be handed on: %s", described(error))
+
+
+@dataclass(slots=True, eq=False)
+class Batch:
+    """The texts of one API request, and its failures so far.
+
+    ``first_failure`` by the monotonic clock, seconds.
+    """
+
+    texts: list[WaitingText]
+    shape: Shape
+    failures: int = 0
+    first_failure: float = 0.0
+
+    @property
+    def flow(self) -> Flow:
+        """Whose turn is taken for it."""
+        return self.texts[0].flow
+
+    @property
+    def tokens(self) -> int:
+        """The sum of the estimates."""
+        return sum(text.tokens for text in self.texts)
+
+    def halves(self) -> tuple[Batch, Batch]:
+        """Two batches of half the texts."""
+        half = len(self.texts) // 2
+        return Batch(self.texts[:half], self.shape), Batch(self.texts[half:], self.shape)
+
+
+def shares(texts: Sequence[WaitingText], tokens: int | None) -> list[int]:
+    """Each text's share of a request's tokens, by its characters; the shares add up to ``tokens``."""
+    total = sum(text.characters for text in texts)
+    given_out: list[int] = []
+    characters = given = 0
+    for text in texts:
+        characters += text.characters
+        given_out.append((tokens or 0) * characters // total - given)
+        given += given_out[-1]
+    return given_out

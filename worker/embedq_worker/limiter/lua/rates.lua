@@ -1,0 +1,164 @@
+-- Requests and tokens a minute.
+--
+-- Two rules hold together. The pace (GCRA: one "theoretical arrival time" a rate, requests_tat and tokens_tat) spreads the
+-- minute's allowance evenly, with a short lead. The window counts what was granted within the last minute in 240 slices and
+-- refuses what would exceed the limit, so that no sliding minute does, however large a single request is. The window
+-- is a little longer than a minute, by SLACK, for the time between a grant and the arrival of its call at the service.
+--
+-- <stem>:spent  hash  first (the oldest slice), requests, tokens (sums over all slices), <slice> → "requests tokens"
+--
+-- Queries ignore the pace and may use the whole window; the others use PACE of it, so that a query need not wait for its turn.
+
+local MINUTE = request.minute
+local SLICE = MINUTE / 240
+local SLACK = MINUTE / 120
+local PACE = 0.985
+local LEAD = MINUTE / 100
+
+local spent_key = stem .. ':spent'
+local spent
+
+local function slice_of(at)
+  return math.floor(at / SLICE)
+end
+
+local function read_spent()
+  if not spent then
+    local sums = redis.call('HMGET', spent_key, 'first', 'requests', 'tokens')
+    spent = {first = tonumber(sums[1]), requests = tonumber(sums[2]) or 0, tokens = tonumber(sums[3]) or 0}
+  end
+  return spent
+end
+
+local function slice_content(text)
+  local requests, tokens = string.match(text, '^(%S+) (%S+)$')
+  return tonumber(requests), tonumber(tokens)
+end
+
+local function write_sums()
+  redis.call('HSET', spent_key, 'first', as_text(spent.first), 'requests', as_text(spent.requests), 'tokens',
+    as_text(spent.tokens))
+  redis.call('PEXPIRE', spent_key, MINUTE * 2)
+end
+
+-- Forget the slices that ended longer than a minute and SLACK ago.
+local function slide()
+  read_spent()
+  local oldest = slice_of(now - MINUTE - SLACK)
+  if not spent.first or spent.first >= oldest then
+    return
+  end
+  local fields = {}
+  for slice = spent.first, math.min(oldest - 1, spent.first + 500) do
+    fields[#fields + 1] = as_text(slice)
+  end
+  for _, text in ipairs(redis.call('HMGET', spent_key, unpack(fields))) do
+    if text then
+      local requests, tokens = slice_content(text)
+      spent.requests = spent.requests - requests
+      spent.tokens = spent.tokens - tokens
+    end
+  end
+  redis.call('HDEL', spent_key, unpack(fields))
+  spent.first = oldest
+  write_sums()
+end
+
+local function add_spent(at, requests, tokens)
+  read_spent()
+  local slice = slice_of(at)
+  if spent.first and slice < spent.first then
+    return
+  end
+  spent.first = spent.first or slice
+  local field = as_text(slice)
+  local had_requests, had_tokens = slice_content(redis.call('HGET', spent_key, field) or '0 0')
+  redis.call('HSET', spent_key, field, as_text(had_requests + requests) .. ' ' .. as_text(had_tokens + tokens))
+  spent.requests = spent.requests + requests
+  spent.tokens = spent.tokens + tokens
+  write_sums()
+end
+
+-- Milliseconds from one unit to the next at the pace of a limit; nil without a limit.
+local function interval(limit)
+  return limit and limit > 0 and (MINUTE + SLACK) / (limit * PACE) or nil
+end
+
+-- Milliseconds until the window has room for `more` of what a slice's content gives at `which` (1 requests, 2 tokens).
+local function until_window(limit, used, more, which)
+  if used + more <= limit or used <= 0 then
+    return 0
+  end
+  for slice = spent.first, slice_of(now) do
+    local text = redis.call('HGET', spent_key, as_text(slice))
+    if text then
+      used = used - select(which, slice_content(text))
+      if used + more <= limit or used <= 0 then
+        return math.max(1, (slice + 1) * SLICE + MINUTE + SLACK - now)
+      end
+    end
+  end
+  return MINUTE
+end
+
+-- What of a limit a lane may use.
+local function allowance(lane, limit)
+  return lane == 'query' and limit or math.ceil(limit * PACE)
+end
+
+local function until_pace(lane, tat)
+  return lane == 'query' and 0 or math.max(0, (tat or 0) - LEAD - now)
+end
+
+-- Milliseconds until a request of so many tokens may be granted, and which rate it waits for.
+local function rate_wait(lane, tokens)
+  local requests_limit, tokens_limit = limits.requests_per_minute or 0, limits.tokens_per_minute or 0
+  if requests_limit <= 0 and tokens_limit <= 0 then
+    return 0
+  end
+  slide()
+  local for_requests, for_tokens = 0, 0
+  if requests_limit > 0 then
+    for_requests = math.max(
+      until_pace(lane, state.requests_tat), until_window(allowance(lane, requests_limit), spent.requests, 1, 1)
+    )
+  end
+  if tokens_limit > 0 then
+    for_tokens = math.max(
+      until_pace(lane, state.tokens_tat), until_window(allowance(lane, tokens_limit), spent.tokens, tokens, 2)
+    )
+  end
+  if for_tokens > for_requests then
+    return for_tokens, 'tokens'
+  end
+  return for_requests, 'requests'
+end
+
+local function advance(field, limit, amount)
+  local step = interval(limit)
+  if step then
+    state[field] = math.max(state[field] or 0, now) + amount * step
+  end
+end
+
+local function spend(tokens)
+  slide()
+  add_spent(now, 1, tokens)
+  advance('requests_tat', limits.requests_per_minute, 1)
+  advance('tokens_tat', limits.tokens_per_minute, tokens)
+end
+
+-- What a call really used replaces what was reserved when it was granted at `at`.
+local function correct(at, requests, tokens)
+  if requests == 0 and tokens == 0 then
+    return
+  end
+  slide()
+  add_spent(at, requests, tokens)
+  for field, amount in pairs({requests_tat = requests, tokens_tat = tokens}) do
+    local step = interval(field == 'requests_tat' and limits.requests_per_minute or limits.tokens_per_minute)
+    if step and state[field] then
+      state[field] = state[field] + amount * step
+    end
+  end
+end
