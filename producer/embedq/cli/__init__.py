@@ -19,10 +19,11 @@ _SUMMARIES = {
     "demo": "Embed and search a real corpus on embedded servers.",
     "enqueue": "Enqueue the items of a JSON Lines file.",
     "index": "Build and drop a collection's vector index.",
+    "limits": "Show and set the limits of the running fleet.",
     "local-api": "Serve a small local embedding model, OpenAI-compatible.",
     "migrate": "Create or update embedq's schema in the database.",
     "search": "Find the texts of a collection nearest to a text.",
-    "status": "Show each collection's rows, queues, dead letters and index.",
+    "status": "Show each collection's rows and queues, and each model's limits and pauses.",
     "up": "Start Postgres, Valkey and a local model here, no worker.",
     "worker": "Start worker processes.",
 }
