@@ -6,9 +6,11 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	if "$$python" -c '$(IN_RANGE)' 2>/dev/null; then command -v "$$python"; break; fi; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST_ARGS ?=
+LIMITS_ARGS ?=
+SIMULATE_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench bench-memory constraints clean
+.PHONY: help install demo test lint bench bench-limits bench-memory simulate constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -28,8 +30,14 @@ lint: .venv/installed-dev ## Style, types and the boundaries between packages
 bench: .venv/installed-dev ## Measure texts a second and CPU a text against the floor
 	@$(BIN)/python -m tests.bench.run
 
+bench-limits: .venv/installed-dev ## Measure what the limits promise, on real workers; LIMITS_ARGS="kills --quick"
+	@$(BIN)/python -m tests.bench.limits $(LIMITS_ARGS)
+
 bench-memory: .venv/installed-dev ## Show that memory stays flat over 200,000 texts
 	@$(BIN)/python -m tests.bench.memory
+
+simulate: .venv/installed-dev ## Show the limits with thousands of workers, on virtual time
+	@$(BIN)/python -m tests.simulation.run $(SIMULATE_ARGS)
 
 install: .venv/installed-dev ## Install everything that developing needs into .venv
 
