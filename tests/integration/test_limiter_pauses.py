@@ -311,7 +311,7 @@ def test_while_paused_no_lane_goes_on(broker_url: str) -> None:
         fleet.settle()
         assert fleet.replies[-1][2].why == "paused"
         assert process.position.paused == KEY
-        assert process.position.paused_until > fleet.now + 1.5
+        assert process.position.paused_until > fleet.now + 0.5
         assert not process.holding
         fleet.run(2.5)
         assert process.holding

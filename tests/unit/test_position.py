@@ -264,10 +264,13 @@ def test_another_memory_is_told_everything(position: Position) -> None:
 
 
 def test_a_pause_is_known_with_its_end(position: Position, clock: Clock) -> None:
-    """And over when the fleet says nothing of it."""
+    """After a heartbeat at the latest the fleet is asked again; and over when it says nothing of a pause."""
     position.want(BULK, Want(1, 10))
-    say(position, Reply("e", 8, wait=2_000.0, why="paused", paused="the key is refused"))
-    assert (position.paused, position.paused_until) == ("the key is refused", clock.now + 2)
+    say(position, Reply("e", 8, wait=600.0, why="paused", paused="the key is refused"))
+    assert (position.paused, position.paused_until) == ("the key is refused", clock.now + 0.6)
+    for wait in (60_000.0, None):
+        say(position, Reply("e", 8, wait=wait, why="paused", paused="the key is refused"))
+        assert position.paused_until == clock.now + 1
     say(position, Reply("e", 8))
     assert (position.paused, position.paused_until) == (None, -inf)
 

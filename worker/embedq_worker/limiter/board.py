@@ -26,7 +26,7 @@ MOST_A_MINUTE = 10**12
 _SLICES = 240
 _SLACK_SLICES = 2
 """As in ``lua/rates.lua``."""
-_PARTS = (":settings", ":wants", ":spent", ":tags")
+_PARTS = (":settings", ":wants", ":spent", ":tags", ":handed")
 """The hashes beside a model's own."""
 
 Rate = Annotated[int, Meta(ge=0, le=MOST_A_MINUTE)]
@@ -277,6 +277,7 @@ def _is_slice(name: str) -> bool:
 
 
 def _without_part(name: str) -> str:
+    name = name.partition(":services:")[0]
     return next((name.removesuffix(part) for part in _PARTS if name.endswith(part)), name)
 
 

@@ -154,8 +154,16 @@ class Limiter:
                 await asyncio.sleep(_AWAY_WAIT * random.uniform(0.5, 1))  # noqa: S311 - jitter
                 continue
             if found is not None:
-                handed = decode_handed(found[1])
-                self._gates[handed.model].hand(handed)
+                self._hand(found[1])
+
+    def _hand(self, entry: bytes | str) -> None:
+        try:
+            handed = decode_handed(entry)
+        except msgspec.DecodeError:
+            logger.warning("an entry of the mailbox in Redis is not embedq's, it is dropped")
+            return
+        if gate := self._gates.get(handed.model):
+            gate.hand(handed)
 
     def _note_trouble(self, error: LimiterAway) -> None:
         if str(error) != self._trouble:

@@ -29,6 +29,7 @@ ALIVE = 3.0
 MOST_WANTED = 32
 """Calls of one flow that the fleet is told of: more would be granted to a process that is gone."""
 _FEW = 4
+_SIMILAR = 0.1
 
 
 class Position:
@@ -65,6 +66,7 @@ class Position:
         self._resync = False
         self._urgent = False
         self._ask_at = inf
+        self._alarm_at = inf
         self._told_at = -inf
         self._renewed_at = clock()
 
@@ -92,7 +94,7 @@ class Position:
             self._was_granted(handed.grant)
             self._urgent = True
         elif handed.alarm is not None:
-            self._ask_at = min(self._ask_at, self._clock() + handed.alarm / 1000)
+            self._alarm_at = min(self._alarm_at, self._clock() + handed.alarm / 1000)
 
     @property
     def waits(self) -> bool:
@@ -110,7 +112,7 @@ class Position:
             return -inf
         if self.is_idle:
             return inf
-        return min(self._ask_at, self._told_at + self._heartbeat)
+        return min(self._ask_at, self._alarm_at, self._told_at + self._heartbeat)
 
     def compose(self) -> Request:
         """What to say now."""
@@ -139,6 +141,8 @@ class Position:
         self._ended = []
         self._urgent = False
         self._ask_at = inf
+        if self._alarm_at <= now:
+            self._alarm_at = inf
         return request
 
     def apply(self, request: Request, reply: Reply) -> list[Grant]:
@@ -155,7 +159,9 @@ class Position:
         self._ask_at = inf if reply.wait is None else self._clock() + reply.wait / 1000
         self.slots, self.paused = reply.slots, reply.paused
         self._heartbeat = min(reply.heartbeat / 1000, self._lease / 3)
-        self.paused_until = self._ask_at if reply.why == "paused" else -inf
+        # For a heartbeat at most: what is refused meanwhile wants nothing, and nobody would tell of the end.
+        told = self._clock() + min(self._heartbeat, (reply.wait or inf) / 1000)
+        self.paused_until = told if reply.why == "paused" else -inf
         self.tokens_per_minute = reply.tokens_per_minute
         self.requests_per_minute = reply.requests_per_minute
         return granted
@@ -183,7 +189,7 @@ class Position:
         return [
             (*flow, *want)
             for flow, want in wanted.items()
-            if everything or want != self._registered.get(flow, Want(0, 0))
+            if everything or _is_news(want, self._registered.get(flow, Want(0, 0)))
         ]
 
     def _still_wanted(self, flow: Flow) -> Want:
@@ -204,6 +210,11 @@ class Position:
         known = self._registered.get(grant.flow)
         if known is not None:
             self._register(grant.flow, Want(known.calls - 1, known.tokens))
+
+
+def _is_news(want: Want, known: Want) -> bool:
+    """Whether it has to be told before the next heartbeat: not for a few tokens more or less."""
+    return want.calls != known.calls or abs(want.tokens - known.tokens) > known.tokens * _SIMILAR
 
 
 def _as_settings(limits: Limits) -> dict[str, int | str]:

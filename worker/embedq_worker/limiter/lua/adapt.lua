@@ -32,7 +32,7 @@ local function slots()
 end
 
 local function set_limit(limit, why)
-  state.limit, state.limit_why, state.limit_at = clamp(limit, 1, limits.max_concurrency), why, now
+  state.limit, state.limit_why, state.limit_at = math.max(1, limit), why, now
 end
 
 local function back_to_configured()
@@ -54,7 +54,7 @@ end
 local function refuse_probe(why)
   state.probe_after = math.min((state.probe_after or PROBE_AFTER) * 2, PROBE_AFTER_AT_MOST)
   state.probe_at, state.probing, state.step, state.good = now + state.probe_after, nil, nil, nil
-  set_limit(state.ceiling, 'one more than the ceiling was tried and refused: ' .. why)
+  set_limit(state.ceiling, 'more than the ceiling was tried and refused: ' .. why)
 end
 
 -- The service pushes back. Returns the milliseconds for which nothing should be called.
@@ -90,7 +90,7 @@ local function probe_answered(call)
     return
   end
   state.good = state.good + 1
-  if state.good >= state.limit then
+  if state.good >= slots() then
     state.ceiling, state.probing, state.probe_at, state.probe_after = slots(), nil, now, PROBE_AFTER
     state.step = state.step * 2
     if state.ceiling >= limits.max_concurrency then
@@ -107,12 +107,12 @@ local function answered(call)
   end
   if state.probing then
     probe_answered(call)
+  elseif state.limit >= limits.max_concurrency then
+    return
   elseif state.limit < state.ceiling then
     if call.at >= (state.cut_at or 0) then
       set_limit(math.min(state.ceiling, state.limit + 1 / state.limit), 'rising: the service answers')
     end
-  elseif state.ceiling >= limits.max_concurrency then
-    back_to_configured()
   elseif now >= state.probe_at then
     probe()
   end

@@ -8,6 +8,7 @@
 local HAND_OVER = 1000  -- milliseconds in which a slot that was handed over must be confirmed
 local MAILBOX_LIFE = 10 * 1000
 local LATE = 100  -- milliseconds by which the process with the alarm may be late
+local PATIENCE = MINUTE / 12  -- milliseconds for which queries may go before a claim whose turn it is
 local SPARE = 500  -- milliseconds after which others look whether it did its duty
 
 local function settle_shares(call)
@@ -69,7 +70,8 @@ local function correct_call(call)
     return
   end
   count('calls')
-  correct(call.at, 0, (call.tokens or call.reserved) - call.reserved)
+  local most = call.reserved * 20 + 1000  -- a usage beyond that is nonsense, and would stop the model for long
+  correct(call.at, 0, math.min(call.tokens or call.reserved, most) - call.reserved)
   if call.shares then
     settle_shares(call)
   end
@@ -98,7 +100,7 @@ local function grant(found)
   if state.broken then
     state.probe = holder
   end
-  spend(found.tokens)
+  spend(found.lane, found.tokens)
   take_turn(found)
   local given = {
     holder = holder, lane = found.lane, collection = found.collection, tokens = found.tokens, at = now,
@@ -108,21 +110,48 @@ local function grant(found)
     reply.grants = reply.grants or {}
     reply.grants[#reply.grants + 1] = given
   else
+    redis.call('HSET', stem .. ':handed', holder, cjson.encode(given))
     send(found.process, {model = request.model, grant = given})
   end
 end
 
+-- Whether queries have gone before a claim for long enough, that waits for nothing but room in the window.
+local function is_patient(found, is_window)
+  if not is_window then
+    state.waits_since = nil
+    return true
+  end
+  state.waits_since = state.waits_since or now
+  local is_huge = found.tokens > (limits.tokens_per_minute or 0) * PACE
+  return now - state.waits_since < (is_huge and MINUTE or PATIENCE)
+end
+
 -- The claim if the rates allow it now, else a query that they allow, as those do not wait for the pace; nil, the wait and why else.
 local function within_rates(found)
-  local wait, why = rate_wait(found.lane, found.tokens)
-  if wait <= 0 then
-    return found
+  local wait, why, is_window = rate_wait(found.tokens, found.lane == 'query' or found.is_owed)
+  if found.lane == 'query' or wait <= 0 then
+    state.waits_since = found.lane == 'query' and state.waits_since or nil
+    return wait <= 0 and found or nil, wait, why
   end
-  local query = found.lane ~= 'query' and next_of_lane('query')
-  if query and rate_wait('query', query.tokens) <= 0 then
+  local query = is_patient(found, is_window) and next_of_lane('query')
+  if query and rate_wait(query.tokens, true) <= 0 then
     return query
   end
   return nil, wait, why
+end
+
+-- What was handed over and not confirmed in time was not called, and whoever did not answer is taken for dead until it speaks.
+local function take_back()
+  for _, holder in ipairs(lapsed) do
+    local text = redis.call('HGET', stem .. ':handed', holder)
+    if text then
+      local given = cjson.decode(text)
+      redis.call('HDEL', stem .. ':handed', holder)
+      correct(given.at, -1, -given.tokens)
+      adjust(given.lane, given.collection, -given.tokens)
+      note_dead(string.match(holder, '^(.*)/'))
+    end
+  end
 end
 
 -- Grant all that may be granted now. Returns how long time alone has to pass until more may be, why, and whose turn it is then; nil
@@ -167,6 +196,7 @@ local function set_alarm(wait, whose_turn)
 end
 
 note_epoch()
+take_back()
 note_alive()
 for _, call in ipairs(request.ended or {}) do
   end_call(call)
@@ -180,6 +210,8 @@ claim_all(request.wants)
 local wait, why, whose_turn = hand_out()
 if wait then
   reply.wait, reply.why = set_alarm(wait, whose_turn), why
+else
+  state.alarm_by, state.alarm_at = nil, nil
 end
 reply.paused = state.broken
 reply.slots, reply.heartbeat = slots(), heartbeat()

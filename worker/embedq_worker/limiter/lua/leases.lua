@@ -1,9 +1,13 @@
 -- Leases: the right to one concurrent call, for a limited time.
 --
+-- <stem>:handed  hash  holder → what was granted to it, as JSON, while a slot that was handed over is not confirmed
 -- <stem>:leases  zset  holder → time at which its lease lapses by itself; a holder is <process>/<epoch>.<number>
 
 local leases = stem .. ':leases'
-redis.call('ZREMRANGEBYSCORE', leases, '-inf', now)
+local lapsed = redis.call('ZRANGEBYSCORE', leases, '-inf', now)
+if #lapsed > 0 then
+  redis.call('ZREMRANGEBYSCORE', leases, '-inf', now)
+end
 
 local function in_flight()
   return redis.call('ZCARD', leases)
@@ -37,6 +41,7 @@ local function confirm_all(holders)
   for _, holder in ipairs(holders or {}) do
     if lease_left(holder) then
       lease(holder, request.lease)
+      redis.call('HDEL', stem .. ':handed', holder)
     else
       reply.lapsed = reply.lapsed or {}
       reply.lapsed[#reply.lapsed + 1] = holder

@@ -7,7 +7,8 @@
 --
 -- <stem>:spent  hash  first (the oldest slice), requests, tokens (sums over all slices), <slice> → "requests tokens"
 --
--- Queries ignore the pace and may use the whole window; the others use PACE of it, so that a query need not wait for its turn.
+-- Queries neither keep nor count for the pace and may use the whole window; the others use PACE of it, so that a query need not
+-- wait for its turn. A request whose tokens alone exceed a minute's is granted when nothing else was for a minute.
 
 local MINUTE = request.minute
 local SLICE = MINUTE / 240
@@ -17,6 +18,13 @@ local LEAD = MINUTE / 100
 
 local spent_key = stem .. ':spent'
 local spent
+
+-- A debt that was made under another limit says nothing under this one.
+for field, limit in pairs({requests_tat = limits.requests_per_minute or 0, tokens_tat = limits.tokens_per_minute or 0}) do
+  if state[field .. '_limit'] ~= limit then
+    state[field .. '_limit'], state[field] = limit, nil
+  end
+end
 
 local function slice_of(at)
   return math.floor(at / SLICE)
@@ -101,49 +109,51 @@ local function until_window(limit, used, more, which)
   return MINUTE
 end
 
--- What of a limit a lane may use.
-local function allowance(lane, limit)
-  return lane == 'query' and limit or math.ceil(limit * PACE)
+-- Milliseconds until the pace allows another one.
+local function until_pace(tat)
+  return math.max(0, (tat or 0) - LEAD - now)
 end
 
-local function until_pace(lane, tat)
-  return lane == 'query' and 0 or math.max(0, (tat or 0) - LEAD - now)
+-- Milliseconds until one rate allows `more`, and whether it is the window that has to slide.
+local function until_rate(limit, tat, used, more, which, in_front)
+  if limit <= 0 then
+    return 0, false
+  end
+  local pace = in_front and 0 or until_pace(tat)
+  local window = until_window(in_front and limit or math.ceil(limit * PACE), used, more, which)
+  return math.max(pace, window), window > pace
 end
 
--- Milliseconds until a request of so many tokens may be granted, and which rate it waits for.
-local function rate_wait(lane, tokens)
+-- Milliseconds until a request of so many tokens may be granted, which rate it waits for, and whether for its window. `in_front`:
+-- it need not keep the pace and may use the whole window.
+local function rate_wait(tokens, in_front)
   local requests_limit, tokens_limit = limits.requests_per_minute or 0, limits.tokens_per_minute or 0
   if requests_limit <= 0 and tokens_limit <= 0 then
     return 0
   end
   slide()
-  local for_requests, for_tokens = 0, 0
-  if requests_limit > 0 then
-    for_requests = math.max(
-      until_pace(lane, state.requests_tat), until_window(allowance(lane, requests_limit), spent.requests, 1, 1)
-    )
-  end
-  if tokens_limit > 0 then
-    for_tokens = math.max(
-      until_pace(lane, state.tokens_tat), until_window(allowance(lane, tokens_limit), spent.tokens, tokens, 2)
-    )
-  end
+  local for_requests, requests_slide = until_rate(requests_limit, state.requests_tat, spent.requests, 1, 1, in_front)
+  local for_tokens, tokens_slide = until_rate(tokens_limit, state.tokens_tat, spent.tokens, tokens, 2, in_front)
   if for_tokens > for_requests then
-    return for_tokens, 'tokens'
+    return for_tokens, 'tokens', tokens_slide
   end
-  return for_requests, 'requests'
+  return for_requests, 'requests', requests_slide
 end
 
+-- No debt reaches further than a minute: the window holds what is beyond.
 local function advance(field, limit, amount)
   local step = interval(limit)
   if step then
-    state[field] = math.max(state[field] or 0, now) + amount * step
+    state[field] = math.min(math.max(state[field] or 0, now) + amount * step, now + MINUTE)
   end
 end
 
-local function spend(tokens)
+local function spend(lane, tokens)
   slide()
   add_spent(now, 1, tokens)
+  if lane == 'query' then
+    return
+  end
   advance('requests_tat', limits.requests_per_minute, 1)
   advance('tokens_tat', limits.tokens_per_minute, tokens)
 end
@@ -158,7 +168,7 @@ local function correct(at, requests, tokens)
   for field, amount in pairs({requests_tat = requests, tokens_tat = tokens}) do
     local step = interval(field == 'requests_tat' and limits.requests_per_minute or limits.tokens_per_minute)
     if step and state[field] then
-      state[field] = state[field] + amount * step
+      state[field] = math.min(state[field] + amount * step, now + MINUTE)
     end
   end
 end

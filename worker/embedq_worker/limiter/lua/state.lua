@@ -33,10 +33,23 @@ do
 end
 
 local limits = request.limits
+
+-- What is no limit is passed over: a slip of somebody's hand must not stop the fleet.
+local function set_live(field, text)
+  local number = tonumber(text)
+  if field == 'concurrency' and (text == 'aimd' or text == 'fixed') then
+    limits[field] = text
+  elseif field == 'max_concurrency' and number and number >= 1 then
+    limits[field] = number
+  elseif (field == 'requests_per_minute' or field == 'tokens_per_minute') and number and number >= 0 then
+    limits[field] = number
+  end
+end
+
 do
   local flat = redis.call('HGETALL', stem .. ':settings')
   for at = 1, #flat, 2 do
-    limits[flat[at]] = tonumber(flat[at + 1]) or flat[at + 1]
+    set_live(flat[at], flat[at + 1])
   end
 end
 
@@ -95,7 +108,11 @@ end
 
 -- Milliseconds between two words of a process: longer in a large fleet, whose heartbeats would be most of what Redis does.
 local function heartbeat()
-  return clamp(redis.call('ZCARD', stem .. ':processes') / FLEET, 1, 5) * 1000
+  return clamp(redis.call('ZCOUNT', stem .. ':processes', now, '+inf') / FLEET, 1, 5) * 1000
+end
+
+local function note_dead(other)
+  redis.call('ZREM', stem .. ':processes', other)
 end
 
 local function is_alive(other)

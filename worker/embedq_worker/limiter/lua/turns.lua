@@ -4,7 +4,7 @@
 --
 -- <stem>:wants                        hash  "<lane> <collection> <process>" → "calls tokens"
 -- <stem>:claims:<lane>:<collection>   zset  process → calls it was granted, from where the least stood when it came
--- <stem>:services                     hash  "<lane> <collection> <process>" → the same of one that had its claim met while others wait
+-- <stem>:services:<lane>:<collection> hash  process → by how many calls it was ahead when its claim was met while others waited
 -- <stem>:turns:<lane>                 zset  collection with claims → tokens it was granted (start tag of fair queueing)
 -- <stem>:tags                         hash  "<lane> <collection>" → tag of a flow without claims that is ahead of its lane
 --
@@ -18,7 +18,8 @@ local LIVE_SHARE = 0.2
 local OUT_OF_TURN = 2  -- calls by which the asking process may be ahead of another, to save handing a slot over
 
 local SERVICES_LIFE = 60 * 1000
-local wants_key, tags_key, services_key = stem .. ':wants', stem .. ':tags', stem .. ':services'
+local TAGS_LIFE = 3600 * 1000
+local wants_key, tags_key = stem .. ':wants', stem .. ':tags'
 
 local function turns_key(lane)
   return stem .. ':turns:' .. lane
@@ -26,6 +27,10 @@ end
 
 local function claims_key(lane, collection)
   return stem .. ':claims:' .. lane .. ':' .. collection
+end
+
+local function services_key(lane, collection)
+  return stem .. ':services:' .. lane .. ':' .. collection
 end
 
 local function served(lane)
@@ -36,8 +41,10 @@ local function drop_flow(lane, collection)
   local turns = turns_key(lane)
   local tag = tonumber(redis.call('ZSCORE', turns, collection))
   redis.call('ZREM', turns, collection)
+  redis.call('DEL', services_key(lane, collection))
   if tag and tag > served(lane) then
     redis.call('HSET', tags_key, lane .. ' ' .. collection, as_text(tag))
+    redis.call('PEXPIRE', tags_key, TAGS_LIFE, 'NX')
   else
     redis.call('HDEL', tags_key, lane .. ' ' .. collection)
   end
@@ -61,11 +68,24 @@ local function enter_flow(lane, collection)
 end
 
 -- A process that was here a moment ago comes back where it stood, or it would always be before one that has been waiting.
-local function enter_claims(claims, field)
+local function enter_claims(lane, collection)
+  local claims, services = claims_key(lane, collection), services_key(lane, collection)
   local least = redis.call('ZRANGE', claims, 0, 0, 'WITHSCORES')
-  local own = least[2] and redis.call('HGET', services_key, field)
-  redis.call('ZADD', claims, math.max(tonumber(own or 0), tonumber(least[2] or 0)), process)
-  redis.call('HDEL', services_key, field)
+  local ahead = redis.call('HGET', services, process) or 0
+  redis.call('ZADD', claims, tonumber(least[2] or 0) + tonumber(ahead), process)
+  redis.call('HDEL', services, process)
+end
+
+-- Its claim is met: remember by how much it is ahead of those that still wait.
+local function leave_claims(lane, collection, who)
+  local claims, services = claims_key(lane, collection), services_key(lane, collection)
+  local own = tonumber(redis.call('ZSCORE', claims, who))
+  drop_claim(lane, collection, who)
+  local least = redis.call('ZRANGE', claims, 0, 0, 'WITHSCORES')
+  if least[2] and own > tonumber(least[2]) then
+    redis.call('HSET', services, who, own - tonumber(least[2]))
+    redis.call('PEXPIRE', services, SERVICES_LIFE, 'NX')
+  end
 end
 
 local function claim(lane, collection, calls, tokens)
@@ -74,9 +94,9 @@ local function claim(lane, collection, calls, tokens)
     return
   end
   local claims = claims_key(lane, collection)
-  redis.call('HSET', wants_key, lane .. ' ' .. collection .. ' ' .. process, string.format('%d %d', calls, tokens))
+  redis.call('HSET', wants_key, lane .. ' ' .. collection .. ' ' .. process, string.format('%d %d', calls, math.max(0, tokens)))
   if not redis.call('ZSCORE', claims, process) then
-    enter_claims(claims, lane .. ' ' .. collection .. ' ' .. process)
+    enter_claims(lane, collection)
   end
   enter_flow(lane, collection)
 end
@@ -87,18 +107,19 @@ local function claim_all(wants)
   end
 end
 
+-- Lanes in the order of their turns, and how many of them are in front because they are owed a call.
 local function ordered_lanes()
-  local order = {}
-  if (state.bulk_credit or 0) >= 1 then
-    order[#order + 1] = 'bulk'
-  end
-  if (state.live_credit or 0) >= 1 then
-    order[#order + 1] = 'live'
+  local order, owed = {}, 0
+  for _, lane in ipairs({'bulk', 'live'}) do
+    if (state[lane .. '_credit'] or 0) >= 1 then
+      owed = owed + 1
+      order[owed] = lane
+    end
   end
   for _, lane in ipairs(LANES) do
     order[#order + 1] = lane
   end
-  return order
+  return order, owed
 end
 
 local function note_lane(lane)
@@ -135,8 +156,8 @@ local function next_of_lane(lane)
     end
     local who = next_process(lane, first[1])
     local wanted = who and redis.call('HGET', wants_key, lane .. ' ' .. first[1] .. ' ' .. who)
-    if wanted then
-      local calls, tokens = string.match(wanted, '^(%d+) (%d+)$')
+    local calls, tokens = string.match(wanted or '', '^(%d+) (%d+)$')
+    if calls then
       return {
         lane = lane, collection = first[1], process = who, tag = tonumber(first[2]), calls = tonumber(calls),
         tokens = tonumber(tokens),
@@ -151,9 +172,11 @@ local function next_of_lane(lane)
 end
 
 local function next_claim()
-  for _, lane in ipairs(ordered_lanes()) do
+  local order, owed = ordered_lanes()
+  for number, lane in ipairs(order) do
     local found = next_of_lane(lane)
     if found then
+      found.is_owed = number <= owed
       return found
     end
   end
@@ -171,10 +194,7 @@ local function take_turn(found)
     local field = lane .. ' ' .. collection .. ' ' .. who
     redis.call('HSET', wants_key, field, string.format('%d %d', found.calls - 1, found.tokens))
   else
-    local field = lane .. ' ' .. collection .. ' ' .. who
-    redis.call('HSET', services_key, field, redis.call('ZSCORE', claims_key(lane, collection), who))
-    redis.call('PEXPIRE', services_key, SERVICES_LIFE)
-    drop_claim(lane, collection, who)
+    leave_claims(lane, collection, who)
   end
 end
 
@@ -189,5 +209,6 @@ local function adjust(lane, collection, tokens)
   else
     local tag = math.max(tonumber(redis.call('HGET', tags_key, field) or 0), served(lane)) + tokens
     redis.call('HSET', tags_key, field, as_text(tag))
+    redis.call('PEXPIRE', tags_key, TAGS_LIFE, 'NX')
   end
 end
