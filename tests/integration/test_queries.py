@@ -89,7 +89,7 @@ async def test_a_query_whose_caller_has_given_up_is_not_called(broker_url: str, 
     assert replies[0].error == "abandoned"
     assert len(replies[1].vector or ()) == DIMENSIONS
     assert [call.texts for call in fake_api.calls()] == [1, 1]
-    assert finished == [{"items": 1, "dead": 1}, {"items": 1, "answered": 1}]
+    assert finished == [{"items": 1, "refused": 1}, {"items": 1, "answered": 1}]
 
 
 async def test_a_query_to_a_paused_model_is_answered_with_the_reason(

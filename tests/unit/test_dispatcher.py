@@ -104,6 +104,7 @@ class FakeClient:
     calls: list[list[str]] = field(default_factory=list)
     failures: list[Exception] = field(default_factory=list)
     bad: str | None = None
+    refuses: str | None = None
     tokens: int | None = 100
     held: asyncio.Event | None = None
 
@@ -118,6 +119,8 @@ class FakeClient:
             raise self.failures.pop(0)
         if self.bad in texts:
             raise BadInput(400, "bad_text")
+        if self.refuses in texts:
+            raise Refused(403)
         return Answer(np.ones((len(texts), dimensions), np.float32), self.tokens)
 
 
@@ -377,26 +380,41 @@ async def test_a_bad_text_is_found_by_halves(bed: Bed) -> None:
 
 
 async def test_a_refusal_costs_no_text(bed: Bed) -> None:
-    """The same batch is wanted again at once, before all others: the gate knows when."""
+    """The same batch is wanted again at once: the gate knows when. What was not refused yet goes first."""
     bed.client.failures = [Refused(401)] * 20
     waiters = await bed.ask("a", "b")
     for _ in range(20):
         await bed.grant(BULK)
     await bed.ask("c")
     await bed.grant(BULK)
-    assert bed.client.calls == [["a", "b"]] * 21
-    assert bed.gate.verdicts == ["refused"] * 20 + ["answered"]
+    await bed.grant(BULK)
+    assert bed.client.calls == [["a", "b"]] * 20 + [["c"], ["a", "b"]]
+    assert bed.gate.verdicts == ["refused"] * 20 + ["answered"] * 2
     assert "check EMBEDQ_API_KEY" in bed.gate.outcomes[0].why
     assert not any(waiter.is_waiting for waiter in waiters)
 
 
-async def test_what_was_refused_goes_first(bed: Bed) -> None:
-    """Also before what else is to be tried again."""
+async def test_what_was_refused_goes_last(bed: Bed) -> None:
+    """Also after what else is to be tried again."""
     bed.client.failures = [BadInput(400), Refused(401)]
     await bed.ask("a", "b")
     for _ in range(4):
         await bed.grant(BULK)
-    assert bed.client.calls == [["a", "b"], ["a"], ["a"], ["b"]]
+    assert bed.client.calls == [["a", "b"], ["a"], ["b"], ["a"]]
+
+
+async def test_a_text_that_alone_is_refused_is_at_fault(bed: Bed) -> None:
+    """A firewall says 403 to one text, while the service answers others: its neighbours are embedded."""
+    bed.client.refuses = "bad"
+    waiters = await bed.ask("a", "bad")
+    for number in range(8):
+        await bed.ask(f"other {number}")
+        for _ in range(3):
+            if not waiters[0].is_waiting and not waiters[1].is_waiting:
+                break
+            await bed.grant(BULK)
+    assert waiters[0].tokens
+    assert [type(error) for error in waiters[1].errors] == [Refused]
 
 
 async def test_a_failure_is_tried_again_later(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -433,13 +451,13 @@ async def test_a_batch_that_fails_for_long_is_halved(bed: Bed, monkeypatch: pyte
     assert not any(waiter.is_waiting for waiter in waiters)
 
 
-async def test_an_exception_of_our_own_is_a_failure(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
+async def test_an_exception_of_our_own_is_no_outcome(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:
     """It is logged without what it says, the call's slot is free again, and the texts are tried again."""
     caplog.set_level(logging.ERROR)
     bed.client.failures = [ValueError("secret text")]
     [waiter] = await bed.ask("a")
     await bed.grant(BULK)
-    assert bed.gate.verdicts == ["failed"]
+    assert bed.gate.verdicts == ["dropped"]
     assert "ValueError" in caplog.text
     assert "secret text" not in caplog.text
     await bed.wanted()

@@ -95,3 +95,18 @@ def test_loads_add_up(steps: list[tuple[str, int]]) -> None:
     assert load.messages == len(in_hand) == len(model)
     assert load.size == sum(number + 1 for number in model.values())
     assert load.items == sum(number + 2 for number in model.values())
+
+
+def test_a_crowded_process_keeps_a_part_for_each_queue() -> None:
+    """Many paused collections fill the process; another one's queue still has room, if little."""
+    crowded = governor(messages=64, items=64, size=10_000)
+    for number in range(8 * 64):
+        crowded.learn(f"embedq.c{number % 8}", 1, 1)
+        crowded.in_hand.take(f"t{number}", f"embedq.c{number % 8}", 1)
+    for _ in range(100):
+        crowded.learn("embedq.free", 1, 1)
+    assert [crowded.room(f"embedq.c{number}") for number in range(8)] == [0] * 8
+    assert 1 <= crowded.room("embedq.free") <= 4
+    for number in range(0, 64, 8):
+        crowded.in_hand.settle(f"t{number}")
+    assert crowded.room("embedq.c0") > 4

@@ -21,14 +21,14 @@ def batch(tokens: int = 1, flow: Flow = BULK) -> Batch:
 
 
 def test_each_flow_has_its_own_line() -> None:
-    """First come first served, but for those that go before all others."""
+    """First come first served."""
     retries = Retries(lambda: None)
     first, second, third, live = batch(), batch(), batch(), batch(flow=LIVE)
     retries.add(first)
     retries.add(second)
     retries.add(live)
-    retries.add_first(third)
-    assert [retries.next(BULK) for _ in range(4)] == [third, first, second, None]
+    retries.add(third)
+    assert [retries.next(BULK) for _ in range(4)] == [first, second, third, None]
     assert retries.next(LIVE) is live
     assert retries.next(Flow("query", "docs")) is None
 

@@ -87,12 +87,13 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     keeps neighbours of a text that breaks the service waiting."""
 
     window_items: Annotated[int, Meta(ge=256)] = 8_192
-    """Items in hand per collection and process. Default 8,192; at least a message's 256. Too low
-    starves the batches; too high lets a slow model's texts fill the memory."""
+    """Items in hand per collection, lane and process. Default 8,192; at least a message's 256. Too low
+    starves the batches; too high lets a slow model's texts fill the memory. All queues together have eight
+    times as much, and then a sixteenth each."""
 
     window_bytes: Annotated[int, Meta(ge=1 << 20)] = 32 << 20
-    """Bytes of text in hand per collection and process. Default 32 MiB; at least a message's 1 MiB. Too low
-    and too high as ``window_items``."""
+    """Bytes of text in hand per collection, lane and process. Default 32 MiB; at least a message's 1 MiB.
+    Too low, too high and all together as ``window_items``."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

@@ -91,11 +91,16 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
 
     A date counts from the reply's own ``date``, so that our clock may be wrong.
     """
-    milliseconds = _number(headers.get("retry-after-ms"))
+    milliseconds = _number(_first_of(headers.get("retry-after-ms")))
     if milliseconds is not None:
         return milliseconds / 1000
     value = headers.get("retry-after")
-    return _number(value) or _until(value, headers.get("date"))
+    return _number(_first_of(value)) or _until(value, headers.get("date"))
+
+
+def _first_of(value: str | None) -> str | None:
+    """A header that a service and its proxy both send comes as ``7, 7``."""
+    return value.partition(",")[0] if value else None
 
 
 def _number(text: str | None) -> float | None:

@@ -18,6 +18,10 @@ _MOST_TOKENS = 2**31 - 1
 """What an integer column takes: no request bills as many, whatever the service says."""
 
 
+_MOST_DIAGNOSED = 256 << 10
+"""Bytes of an unreadable answer that is looked into: the event loop waits for it, 10 ms."""
+
+
 class Answer(NamedTuple):
     """``vectors``: shape (texts, dimensions), native float32, C order; ``tokens``: billed, or None.
 
@@ -109,6 +113,8 @@ def _tokens(usage: object) -> int | None:
 
 def _diagnose(body: bytes) -> MalformedCode:
     """Tell why an answer could not be read; slow, and only for answers that are refused anyway."""
+    if len(body) > _MOST_DIAGNOSED:
+        return "wrong_shape"
     constants: list[str] = []
 
     def note(constant: str) -> float:

@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from math import inf
 from typing import Any
 
@@ -73,7 +73,8 @@ class Delivery:
         """Seconds until its ``expires`` header, ISO 8601; infinity without a usable one."""
         try:
             expires = datetime.fromisoformat(str(self.headers.get("expires")))
-            return expires.timestamp() - time.time()
+            aware = expires if expires.tzinfo else expires.replace(tzinfo=UTC)  # Celery's own, without a zone
+            return aware.timestamp() - time.time()
         except (ValueError, OverflowError, OSError):
             return inf
 
@@ -111,7 +112,7 @@ def read_job(delivery: Delivery, versions: Versions) -> ReadJob:
         job = msgspec.convert(raw, Job)
         items: list[Item | InvalidItem] = list(job.items)
         source = job.source
-    except (msgspec.ValidationError, RecursionError):
+    except (msgspec.ValidationError, UnicodeEncodeError, RecursionError):
         envelope = _read_envelope(raw)
         items = [_read_item(item) for item in envelope.items]
         source = envelope.source
@@ -181,7 +182,7 @@ def _checked(job: ReadJob, items: Any, versions: Versions) -> ReadJob:
 def _read_envelope(raw: object) -> _Envelope:
     try:
         envelope = msgspec.convert(raw, _Envelope)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):
         raise NotAJob("not_a_job") from None
     if envelope.v != 1:
         raise NotAJob("unknown_version")
@@ -193,5 +194,5 @@ def _read_envelope(raw: object) -> _Envelope:
 def _read_item(raw: object) -> Item | InvalidItem:
     try:
         return msgspec.convert(raw, Item)
-    except msgspec.ValidationError:
+    except (msgspec.ValidationError, UnicodeEncodeError):
         return InvalidItem(item_id_of(raw), "wrong_type", "its fields are not of the contract's types")

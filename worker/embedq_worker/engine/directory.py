@@ -20,7 +20,7 @@ from embedq.contract import queue_name
 from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.steady import steadily
-from embedq_worker.errors import CatalogueError, CollectionGone, DatabaseAway, StoreError
+from embedq_worker.errors import BadDimensions, CatalogueError, CollectionGone, DatabaseAway, StoreError
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import Collection
 from embedq_worker.store.database import Database
@@ -81,7 +81,8 @@ class Directory:
 
     async def _look_and_sleep(self) -> None:
         try:
-            await self.look()
+            async with self._looking:  # the older of two looks at once would take new collections for dropped
+                await self.look()
         except StoreError as error:
             logger.warning("the collections cannot be read: %s", error)
         await asyncio.sleep(_LOOK_EVERY)
@@ -115,7 +116,7 @@ class Directory:
 
     def _note_dropped(self, collections: list[Collection]) -> None:
         gone = {each.id for each in self._seen or ()} - {each.id for each in collections}
-        self._dropped |= gone
+        self._dropped = (self._dropped | gone) - {each.id for each in collections}
 
     async def _read(self) -> list[Collection]:
         async with self._database.connection() as connection:
@@ -131,7 +132,8 @@ class Directory:
                 continue
             try:
                 model = self._settings.catalogue.usable(collection.model)
-            except CatalogueError as error:
+                model.check_dimensions(collection.dimensions)
+            except (CatalogueError, BadDimensions) as error:
                 self._complain(collection.name, error)
                 continue
             self._served[collection.name] = Served(collection, model)
@@ -140,7 +142,7 @@ class Directory:
         lanes = self._settings.lanes
         self._on_queues(frozenset(queue_name(name, lane) for name in self._served for lane in lanes))
 
-    def _complain(self, name: str, error: CatalogueError) -> None:
+    def _complain(self, name: str, error: CatalogueError | BadDimensions) -> None:
         if name not in self._complaints:
             logger.error("collection %s is not served, its jobs stay queued: %s", name, error)
         self._complaints.add(name)

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 _NOTHING = Want(0, 0)
 _CHANGED = Want(-1, 0)
 """In place of what was said, where the gate has taken something off it."""
+_REFUSALS = 3
+"""Refusals of one text alone, with answers to others between, after which it is a dead letter."""
 _ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
 
 
@@ -51,6 +53,9 @@ class Dispatcher:
         self._said: dict[Flow, Want] = {}
         self._calls: set[asyncio.Task[None]] = set()
         self._stopped = False
+        self._is_answering = True
+        """Whether the last call was answered."""
+        self._answers = 0
         self._gate: Gate = limiter.gate(
             model.id, _limits(model), on_grant=self._granted, on_pause=self._refuse_queries
         )
@@ -59,8 +64,8 @@ class Dispatcher:
     def ask(self, key: bytes, text: str, shape: Shape, flow: Flow, waiter: Waiter) -> None:
         """Have ``text`` embedded for ``waiter``, when it is the turn of ``flow``.
 
-        A text that is waiting or in flight already is not asked for twice; it goes with the earlier lane.
-        ``key`` is the text's content hash.
+        A text that is waiting or in flight already is not asked for twice; one that waits in line goes with
+        the earlier lane. ``key`` is the text's content hash.
         """
         if flow.lane == "query" and self._gate.paused:
             waiter.refused(NotCalled("paused", self._gate.paused), 0)
@@ -176,7 +181,6 @@ class Dispatcher:
         """What to call now. An exception must not end the gate, which renews the leases of all calls."""
         batch = None
         self._said[grant.flow] = _CHANGED
-        self._changed.set()
         try:
             batch = self._next_batch(grant)
             self._say()  # at once: the gate may ask again before we run, and would ask for too much
@@ -185,11 +189,22 @@ class Dispatcher:
         return batch
 
     def _next_batch(self, grant: Grant) -> Batch | None:
-        """One to be tried again, else what waits in the grant's lane, for its collection first."""
+        """One to be tried again, else what waits in the grant's lane, for its collection first.
+
+        While nothing is answered the other way round: what failed before may be why.
+        """
         most = self._sizes.reserved(grant)
+        if self._is_answering:
+            return self._failed_before(grant, most) or self._fresh(grant, most)
+        return self._fresh(grant, most) or self._failed_before(grant, most)
+
+    def _failed_before(self, grant: Grant, most: float) -> Batch | None:
         while again := self._retries.next(grant.flow, most):
             if self._is_wanted(again):
                 return again
+        return None
+
+    def _fresh(self, grant: Grant, most: float) -> Batch | None:
         lane = [(shape, batcher) for (shape, lane), batcher in self._batchers.items() if lane == grant.lane]
         for shape, batcher in lane:
             if batcher.has(grant.collection):
@@ -230,9 +245,10 @@ class Dispatcher:
             self._failed(batch, error)
         except Exception as error:
             logger.error("a call of model %s failed in our own code: %s", self._model.id, described(error))
-            outcome = Outcome("failed", why="a call failed in embedq's own code; see the worker's log")
             self._retry(batch, Transient(code="unexpected"))
         else:
+            self._is_answering = True
+            self._answers += 1
             outcome = outcome_of_answer(batch.texts, answer)
             self._answered(batch, answer)
         finally:
@@ -253,13 +269,29 @@ class Dispatcher:
 
     def _failed(self, batch: Batch, error: ApiError) -> None:
         if isinstance(error, BadInput):
+            self._is_answering = True
             self._split(batch, error)
-        elif isinstance(error, Refused):
-            self._retries.add_first(batch)
+            return
+        self._is_answering = False
+        if isinstance(error, Refused):
+            self._refused(batch, error)
         else:
             self._retry(batch, error)
 
-    def _split(self, batch: Batch, error: BadInput) -> None:
+    def _refused(self, batch: Batch, error: Refused) -> None:
+        """Keep the batch: the breaker says when to try.
+
+        One that is refused while others are answered, as by a firewall that dislikes a text, is at fault.
+        """
+        is_its_own = batch.failures > 0 and self._answers > batch.answers_before
+        batch.failures += 1
+        batch.answers_before = self._answers
+        if is_its_own and (len(batch.texts) > 1 or batch.failures > _REFUSALS):
+            self._split(batch, error)
+        else:
+            self._retries.add(batch)
+
+    def _split(self, batch: Batch, error: ApiError) -> None:
         """Halve the batch until the text that the service refuses is alone; its neighbours are embedded."""
         if len(batch.texts) == 1:
             self._refuse(batch.texts[0], batch.shape, error)

@@ -32,13 +32,16 @@ from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.queries import Queries
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob
-from embedq_worker.errors import NotAJob
+from embedq_worker.errors import NotAJob, StoreError
 from embedq_worker.limiter import Limiter
 from embedq_worker.settings import Settings
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.database import Database
 
 logger = logging.getLogger(__name__)
+
+_LOOK_AGAIN = 2.0
+"""Seconds between two looks for a collection that is not known."""
 
 
 class Engine:
@@ -131,7 +134,6 @@ class _Parts:
         self._pipelines: dict[int, Pipeline] = {}
         self._dispatching: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._unknown: deque[Delivery] = deque()
 
     async def open(self) -> None:
         await self._database.open()
@@ -192,7 +194,13 @@ class _Parts:
 
     async def _take_after_a_look(self, delivery: Delivery) -> None:
         """The collection may be younger than what we know of."""
-        await self._directory.look_soon()
+        while True:
+            try:
+                await self._directory.look_soon()
+                break
+            except StoreError as error:
+                logger.warning("the collections cannot be read, trying again: %s", error)
+                await asyncio.sleep(_LOOK_AGAIN)
         served = self._directory.served(delivery.collection)
         self._guard(delivery, partial(self._take_served, delivery, served))
 

@@ -35,6 +35,8 @@ logger = logging.getLogger(__name__)
 
 _LOOK_UP_ITEMS = 2000
 """Items of one question to the ledger."""
+_ADMIT_ITEMS = 100
+"""Items that are admitted in one go."""
 Bury = Callable[[DeadLetter, Callable[[], None]], None]
 """Writes a dead letter and calls back after its commit."""
 
@@ -106,9 +108,11 @@ class Pipeline:
         while self._arrivals:
             items = list(islice(self._arrivals, _LOOK_UP_ITEMS))
             known = await self._known(items)
-            for item in items:
+            for number, item in enumerate(items):
                 self._arrivals.popleft()
                 self._admit_one(item, known.get(item.id))
+                if number % _ADMIT_ITEMS == 0:
+                    await asyncio.sleep(0)  # other collections' calls and answers go on
 
     def _admit_one(self, item: RunningItem, known: Known | None) -> None:
         if known is not None and known.order == item.order:

@@ -59,7 +59,7 @@ class Queries:
         task = asyncio.create_task(self._push(task_id, reply))
         self._replies.add(task)
         task.add_done_callback(self._replies.discard)
-        task.add_done_callback(lambda _: finish({"items": 1, "dead" if reply.error else "answered": 1}))
+        task.add_done_callback(lambda _: finish({"items": 1, "refused" if reply.error else "answered": 1}))
 
     async def finish(self) -> None:
         """Wait for the answers on their way."""

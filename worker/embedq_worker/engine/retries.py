@@ -24,13 +24,8 @@ class Retries:
         self._timers: dict[Batch, asyncio.TimerHandle] = {}
 
     def add(self, batch: Batch) -> None:
-        """Try it at once, after those that are due already."""
+        """Try it when its flow has its turn, after those that are due already."""
         self._due[batch.flow].append(batch)
-        self._changed()
-
-    def add_first(self, batch: Batch) -> None:
-        """Try it at once, before all others."""
-        self._due[batch.flow].appendleft(batch)
         self._changed()
 
     def add_later(self, batch: Batch) -> float:

@@ -59,9 +59,11 @@ class WaitingText:
 
     def let_go(self, error: ApiError) -> bool:
         """Tell those who wait no more; whether nobody is left."""
-        gone = [waiter for waiter in self.waiters if waiter.is_gone]
-        if gone:
-            self.waiters = [waiter for waiter in self.waiters if waiter not in gone]
+        left: list[Waiter] = []
+        gone: list[Waiter] = []
+        for waiter in self.waiters:
+            (gone if waiter.is_gone else left).append(waiter)
+        self.waiters = left
         for waiter in gone:
             _tell(partial(waiter.refused, error, self.attempts))
         return not self.waiters
@@ -89,13 +91,15 @@ def _tell(news: Callable[[], None]) -> None:
 class Batch:
     """The texts of one API request, and its failures so far.
 
-    ``first_failure`` by the monotonic clock, seconds.
+    ``first_failure`` by the monotonic clock, seconds; ``answers_before``: answers to other requests when it
+    was last refused.
     """
 
     texts: list[WaitingText]
     shape: Shape
     failures: int = 0
     first_failure: float = 0.0
+    answers_before: int = 0
 
     @property
     def flow(self) -> Flow:
@@ -120,6 +124,6 @@ def shares(texts: Sequence[WaitingText], tokens: int | None) -> list[int]:
     characters = given = 0
     for text in texts:
         characters += text.characters
-        given_out.append((tokens or 0) * characters // total - given)
+        given_out.append((tokens or 0) * characters // max(1, total) - given)
         given += given_out[-1]
     return given_out

@@ -1,8 +1,9 @@
 """How much of each queue may be in hand in this process, and whose turn it is.
 
 Every queue, that is every collection's lane, has a window of its own. A queue without room is not fetched
-from, so a slow, limited or paused model never holds up another one, and memory is bounded whatever is
-queued.
+from, so a slow, limited or paused model never holds up another one. The process as a whole has room for
+``WHOLE_WINDOWS`` full windows; when those are used up each queue still has a small part of its own, so that
+memory is bounded by the number of queues and nobody waits for another's items.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from embedq_worker.intake.in_hand import InHand
 
 LANES = ("query", "live", "bulk")
 """A lane is served before the ones after it."""
+WHOLE_WINDOWS = 8
+"""Full windows that a process has room for."""
+SMALL_PART = 16
+"""The part of its window that a queue has also in a full process."""
 _FIRST_GUESS_ITEMS = 256.0
 _FIRST_GUESS_BYTES = 65536.0
 _SMOOTHING = 0.2
@@ -27,6 +32,10 @@ class Window:
     messages: int
     items: int
     size: int
+
+    def part(self, share: int) -> Window:
+        """One of so many equal parts, of one message at least."""
+        return Window(max(1, self.messages // share), max(1, self.items // share), max(1, self.size // share))
 
 
 @dataclass(slots=True)
@@ -72,12 +81,20 @@ class Governor:
             return 0
         load = self.in_hand.load(queue)
         shape = self._shapes.get(queue) or _Shape()
+        window = self.window.part(SMALL_PART) if self._is_crowded else self.window
         room = min(
-            self.window.messages - load.messages,
-            int((self.window.items - load.items) / max(shape.items, 1.0)),
-            int((self.window.size - load.size) / max(shape.size, 1.0)),
+            window.messages - load.messages,
+            int((window.items - load.items) / max(shape.items, 1.0)),
+            int((window.size - load.size) / max(shape.size, 1.0)),
         )
         return max(room, 0 if load.messages else 1)
+
+    @property
+    def _is_crowded(self) -> bool:
+        total = self.in_hand.total
+        return (
+            total.items >= WHOLE_WINDOWS * self.window.items or total.size >= WHOLE_WINDOWS * self.window.size
+        )
 
     def has_room(self, queues: Sequence[str]) -> bool:
         """Whether any of ``queues`` has room."""

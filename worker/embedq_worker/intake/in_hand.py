@@ -36,6 +36,8 @@ class InHand:
     _held: dict[str, Held] = field(default_factory=dict)
     _unconfirmed: dict[str, None] = field(default_factory=dict)
     _loads: defaultdict[str, Load] = field(default_factory=lambda: defaultdict(Load))
+    total: Load = field(default_factory=Load)
+    """What of all queues is in hand."""
 
     def __len__(self) -> int:
         return len(self._held)
@@ -53,17 +55,14 @@ class InHand:
     def take(self, tag: str, queue: str, size: int) -> None:
         """A message was fetched."""
         self._held[tag] = Held(queue, size)
-        load = self._loads[queue]
-        load.messages += 1
-        load.items += 1
-        load.size += size
+        self._add(queue, messages=1, items=1, size=size)
 
     def count_items(self, tag: str, items: int) -> str | None:
         """A message was decoded and has ``items`` items; returns its queue, or None if it is not in hand."""
         held = self._held.get(tag)
         if held is None:
             return None
-        self._loads[held.queue].items += items - held.items
+        self._add(held.queue, items=items - held.items)
         held.items = items
         return held.queue
 
@@ -98,8 +97,11 @@ class InHand:
     def _drop(self, tag: str) -> Held | None:
         held = self._held.pop(tag, None)
         if held is not None:
-            load = self._loads[held.queue]
-            load.messages -= 1
-            load.items -= held.items
-            load.size -= held.size
+            self._add(held.queue, messages=-1, items=-held.items, size=-held.size)
         return held
+
+    def _add(self, queue: str, *, messages: int = 0, items: int = 0, size: int = 0) -> None:
+        for load in (self._loads[queue], self.total):
+            load.messages += messages
+            load.items += items
+            load.size += size

@@ -20,6 +20,7 @@ import psycopg
 from psycopg import errors
 from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
+from embedq_sql import statement
 from embedq_worker.errors import CollectionGone, DatabaseAway, RowRefused
 
 Connection = psycopg.AsyncConnection[tuple[object, ...]]
@@ -49,6 +50,7 @@ class Database:
             open=False,
             timeout=10,
             kwargs={"autocommit": True, "application_name": "embedq worker", "connect_timeout": 10},
+            configure=_configure,
             check=AsyncConnectionPool.check_connection,
         )
         self._made: WeakKeyDictionary[Connection, set[int]] = WeakKeyDictionary()
@@ -83,6 +85,10 @@ class Database:
     def note_made(self, connection: Connection, collection_id: int) -> None:
         """This connection has the temporary table of a collection now."""
         self._made.setdefault(connection, set()).add(collection_id)
+
+
+async def _configure(connection: Connection) -> None:
+    await connection.execute(statement("session"))
 
 
 def understood(error: psycopg.Error) -> RowRefused | CollectionGone | DatabaseAway:
