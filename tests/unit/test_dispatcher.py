@@ -629,3 +629,13 @@ async def test_no_pause_no_refusal(bed: Bed) -> None:
     [query] = await bed.ask("q", lane="query", shape=QUERY)
     bed.gate.on_pause()
     assert query.is_waiting
+
+
+async def test_what_a_grant_leaves_over_becomes_due() -> None:
+    """A request was full; the rest is not, and waits for company for a moment only."""
+    async with running(Bed(batch_wait=0.05)) as bed:
+        await bed.ask(*(str(number) for number in range(bed.model.inputs + 3)))
+        await bed.grant(BULK)
+        assert BULK not in bed.gate.wants
+        await bed.wanted()
+        assert bed.gate.wants[BULK].calls == 1

@@ -183,7 +183,9 @@ class Dispatcher:
         self._said[grant.flow] = _CHANGED
         try:
             batch = self._next_batch(grant)
-            self._say()  # at once: the gate may ask again before we run, and would ask for too much
+            # At once: the gate may ask again before we run, and would ask for too much.
+            if self._say() is not None:
+                self._changed.set()  # what is not due yet has to be waited for
         except Exception as error:
             logger.error("a call of model %s could not be made: %s", self._model.id, described(error))
         return batch
