@@ -70,6 +70,8 @@ class Limiter:
             retry=Retry(NoBackoff(), 0),
         )
         self._redis: redis.Redis = redis.Redis.from_pool(pool)
+        # One connection for all scripts: taking one from the pool each time costs more than the script.
+        self._scripts: redis.Redis = redis.Redis(connection_pool=pool, single_connection_client=True)
         self._gates: dict[str, Gate] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
         self._mailbox: asyncio.Task[None] | None = None
@@ -108,6 +110,7 @@ class Limiter:
                 await gate.flush()
             except LimiterAway:
                 break  # the leases lapse by themselves
+        await self._scripts.aclose()
         await self._redis.aclose()
 
     async def _keep_running(self, gate: Gate) -> None:
@@ -132,9 +135,9 @@ class Limiter:
         arguments = (2, *keys, encode_request(request))
         try:
             try:
-                said = await self._redis.evalsha(script.digest, *arguments)
+                said = await self._scripts.evalsha(script.digest, *arguments)
             except NoScriptError:
-                said = await self._redis.eval(script.text, *arguments)
+                said = await self._scripts.eval(script.text, *arguments)
             reply = decode_reply(said)
         except (RedisError, OSError, msgspec.DecodeError) as error:
             raise LimiterAway(_trouble(error)) from error

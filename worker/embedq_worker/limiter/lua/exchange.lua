@@ -79,7 +79,7 @@ end
 
 -- Only who holds a lease is heard: a process that does not know whether it was heard tells everything again.
 local function end_call(call)
-  if redis.call('ZREM', leases, call.holder) == 1 then
+  if free(call.holder) then
     correct_call(call)
     outcomes[call.outcome](call)
     heed_allowance(call)
@@ -217,5 +217,6 @@ reply.paused = state.broken
 reply.slots, reply.heartbeat = slots(), heartbeat()
 reply.tokens_per_minute = limits.tokens_per_minute
 reply.requests_per_minute = limits.requests_per_minute
+save_spent()
 save()
 return cjson.encode(reply)

@@ -9,12 +9,21 @@ if #lapsed > 0 then
   redis.call('ZREMRANGEBYSCORE', leases, '-inf', now)
 end
 
+local held = redis.call('ZCARD', leases)
+
 local function in_flight()
-  return redis.call('ZCARD', leases)
+  return held
 end
 
 local function lease(holder, life)
-  redis.call('ZADD', leases, now + life, holder)
+  held = held + redis.call('ZADD', leases, now + life, holder)
+end
+
+-- Whether the holder had a lease.
+local function free(holder)
+  local freed = redis.call('ZREM', leases, holder)
+  held = held - freed
+  return freed == 1
 end
 
 -- Milliseconds until a holder's lease lapses, nil when it has none.
@@ -51,15 +60,15 @@ end
 
 -- After an answer of ours was lost, a process says all that it holds; whatever else is in its name was granted in vain.
 local function forget_others()
-  local held = {}
+  local known = {}
   for _, holders in ipairs({request.renew or {}, request.confirm or {}}) do
     for _, holder in ipairs(holders) do
-      held[holder] = true
+      known[holder] = true
     end
   end
   for _, holder in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
-    if string.sub(holder, 1, #process + 1) == process .. '/' and not held[holder] then
-      redis.call('ZREM', leases, holder)
+    if string.sub(holder, 1, #process + 1) == process .. '/' and not known[holder] then
+      free(holder)
     end
   end
 end

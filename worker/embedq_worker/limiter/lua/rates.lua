@@ -43,10 +43,12 @@ local function slice_content(text)
   return tonumber(requests), tonumber(tokens)
 end
 
-local function write_sums()
-  redis.call('HSET', spent_key, 'first', as_text(spent.first), 'requests', as_text(spent.requests), 'tokens',
-    as_text(spent.tokens))
-  redis.call('PEXPIRE', spent_key, MINUTE * 2)
+local function save_spent()
+  if spent and spent.is_changed then
+    redis.call('HSET', spent_key, 'first', as_text(spent.first), 'requests', as_text(spent.requests), 'tokens',
+      as_text(spent.tokens))
+    redis.call('PEXPIRE', spent_key, MINUTE * 2)
+  end
 end
 
 -- Forget the slices that ended longer than a minute and SLACK ago.
@@ -68,8 +70,7 @@ local function slide()
     end
   end
   redis.call('HDEL', spent_key, unpack(fields))
-  spent.first = oldest
-  write_sums()
+  spent.first, spent.is_changed = oldest, true
 end
 
 local function add_spent(at, requests, tokens)
@@ -84,7 +85,7 @@ local function add_spent(at, requests, tokens)
   redis.call('HSET', spent_key, field, as_text(had_requests + requests) .. ' ' .. as_text(had_tokens + tokens))
   spent.requests = spent.requests + requests
   spent.tokens = spent.tokens + tokens
-  write_sums()
+  spent.is_changed = true
 end
 
 -- Milliseconds from one unit to the next at the pace of a limit; nil without a limit.
