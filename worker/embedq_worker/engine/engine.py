@@ -40,6 +40,8 @@ from embedq_worker.store.database import Database
 
 logger = logging.getLogger(__name__)
 
+_TAKE_IN_FOR = 0.005
+"""Seconds for which deliveries are taken in one go."""
 _LOOK_AGAIN = 2.0
 """Seconds between two looks for a collection that is not known."""
 
@@ -112,8 +114,13 @@ class Engine:
         self._poked = False
         if self._parts is None:
             return  # not open yet: it looks again when it is
+        until = monotonic() + _TAKE_IN_FOR
         while self._incoming:
             self._parts.take(self._incoming.popleft())
+            if monotonic() > until:  # calls and answers go on before the rest
+                self._poked = True
+                self._loop.call_soon(self._take_in)
+                return
 
 
 class _Parts:
@@ -134,6 +141,7 @@ class _Parts:
         self._pipelines: dict[int, Pipeline] = {}
         self._dispatching: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
+        self._is_draining = False
 
     async def open(self) -> None:
         await self._database.open()
@@ -143,6 +151,7 @@ class _Parts:
         ]
 
     async def drain(self) -> None:
+        self._is_draining = True
         for task in self._dispatching:
             task.cancel()
         # All at once: one that waits for a slow model must not leave the others calling.
@@ -182,6 +191,8 @@ class _Parts:
             self._bury_message(delivery, type(error).__name__)
 
     def _take(self, delivery: Delivery) -> None:
+        if self._is_draining:
+            return  # it stays in hand, and is given back
         if delivery.not_a_job is not None:
             raise NotAJob(delivery.not_a_job)
         served = self._directory.served(delivery.collection)
