@@ -12,8 +12,8 @@ from embedq_worker.limiter.exchange import Limits, Outcome, Reply, Request
 from tests.support.fleet import ANSWERED, BULK, LIVE, QUERY, UNUSED, Fleet, Process, at
 
 LEASE = 6.0
-TIE = 1e-6
-"""A lease that lapses at this very moment has lapsed, also where the sums of floats differ."""
+TIE = 0.001 + 1e-6
+"""The script counts whole milliseconds, rounded down: a lease that lapses within this one may have lapsed."""
 OUTCOMES = (ANSWERED, UNUSED, Outcome("neutral"), Outcome("dropped"))
 
 
