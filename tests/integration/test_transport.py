@@ -9,6 +9,7 @@ from typing import Any
 
 import psycopg
 
+from embedq_worker.intake import names
 from embedq_worker.intake.scripts import FETCH, GIVE_BACK
 from tests.support.stack import Stack, wait_until
 
@@ -19,23 +20,45 @@ RECORDS = ("embedq:unacked", "embedq:unacked_index")
 
 
 def fetch(
-    stack: Stack, *rooms: tuple[str, int], stem: str = "s", size: int = 1 << 20, acks: tuple[str, ...] = ()
+    stack: Stack, *rooms: tuple[str, int], number: str = "1", size: int = 1 << 20, acks: tuple[str, ...] = ()
 ) -> list[Any]:
-    """Run the fetch script; returns the flat reply."""
-    arguments = [stem, str(size), str(len(acks)), *acks, *[str(part) for room in rooms for part in room]]
-    reply = FETCH.run(stack.broker, [*RECORDS, *[queue for queue, _ in rooms]], arguments)
+    """Run the fetch script for the process ``p``; returns the messages of the flat reply."""
+    stack.broker.zadd(names.WORKERS, {"p": time.time() + 60})
+    arguments = [
+        "p",
+        number,
+        str(size),
+        str(len(acks)),
+        *acks,
+        *[str(part) for room in rooms for part in room],
+    ]
+    keys = [names.UNACKED, names.INDEX, names.WORKERS, names.SUSPECTS, names.KILLERS]
+    reply = FETCH.run(stack.broker, [*keys, *[queue for queue, _ in rooms]], arguments)
     assert isinstance(reply, list)
-    return reply
+    assert reply[:3] == [1, 0, 0]
+    return reply[3:]
 
 
 def test_a_fetch_moves_and_records_in_one_step(stack: Stack) -> None:
     """Oldest first, no more than there is room for, each with a record that kombu can read."""
     stack.broker.lpush("q", b'{"n": 1}', b'{"n": 2}', b'{"n": 3}')
-    assert fetch(stack, ("q", 2)) == [1, b"s:1", b'{"n": 1}', 1, b"s:2", b'{"n": 2}']
+    first, second = b"p:q:1.00001", b"p:q:1.00002"
+    assert fetch(stack, ("q", 2)) == [1, first, b'{"n": 1}', 1, second, b'{"n": 2}']
     assert stack.broker.lrange("q", 0, -1) == [b'{"n": 3}']
     records = {tag: json.loads(record) for tag, record in stack.broker.hgetall(RECORDS[0]).items()}
-    assert records == {b"s:1": [{"n": 1}, "", "q"], b"s:2": [{"n": 2}, "", "q"]}
-    assert abs((stack.broker.zscore(RECORDS[1], "s:1") or 0) - time.time()) < 5
+    assert records == {first: [{"n": 1}, "", "q"], second: [{"n": 2}, "", "q"]}
+    assert stack.broker.zrange(RECORDS[1], 0, -1) == [first, second]
+
+
+def test_who_has_no_lease_fetches_nothing(stack: Stack) -> None:
+    """Nobody would take over what it holds; its acknowledgements are heard all the same."""
+    stack.broker.lpush("q", b"1", b"2")
+    (_, tag, _) = fetch(stack, ("q", 1))
+    stack.broker.delete(names.WORKERS)
+    keys = [names.UNACKED, names.INDEX, names.WORKERS, names.SUSPECTS, names.KILLERS, "q"]
+    assert FETCH.run(stack.broker, keys, ["p", "2", "999", "1", tag.decode(), "q", "9"]) == [0, 0, 0]
+    assert stack.broker.hlen(RECORDS[0]) == 0
+    assert stack.broker.llen("q") == 1
 
 
 def test_a_fetch_never_parses(stack: Stack) -> None:
@@ -49,7 +72,7 @@ def test_a_fetch_ends_at_its_bytes(stack: Stack) -> None:
     """One message always fits; the next fetch takes the others."""
     stack.broker.lpush("q", *[b"x" * 600 for _ in range(5)])
     assert len(fetch(stack, ("q", 9), size=1000)) == 2 * 3
-    assert len(fetch(stack, ("q", 9), size=1, stem="t")) == 1 * 3
+    assert len(fetch(stack, ("q", 9), size=1, number="2")) == 1 * 3
 
 
 def test_queues_are_served_in_the_order_given(stack: Stack) -> None:
@@ -73,7 +96,9 @@ def test_given_back_messages_come_first_and_in_order(stack: Stack) -> None:
     """Byte for byte as they came; a tag without a record is skipped."""
     stack.broker.lpush("q", b"1", b'{"a": "[\\""}', b"3")
     fetch(stack, ("q", 2))
-    given = GIVE_BACK.run(stack.broker, [*RECORDS, "q", "q", "q"], ["s:9", "q", "s:2", "q", "s:1", "q"])
+    tags = [f"p:q:1.{number:05d}" for number in (9, 2, 1)]
+    keys = [*RECORDS, names.ALONE, names.SUSPECTS, names.SUSPECTS_NUMBER, "q", "q", "q"]
+    given = GIVE_BACK.run(stack.broker, keys, ["p", *[part for tag in tags for part in (tag, "q")]])
     assert given == 2
     assert stack.broker.lrange("q", 0, -1) == [b"3", b'{"a": "[\\""}', b"1"]
     assert stack.broker.hlen(RECORDS[0]) == stack.broker.zcard(RECORDS[1]) == 0

@@ -75,6 +75,11 @@ class Worker:
         assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
+        return self.wait(timeout)
+
+    def wait(self, timeout: float = 20) -> int:
+        """Wait for the end that a signal brought about; returns the exit code."""
+        assert self._process is not None
         code = self._process.wait(timeout)
         self._reader.join(5)
         return code

@@ -277,7 +277,7 @@ async def test_a_letter_that_cannot_be_stored_is_given_up(
 async def test_arrivals_that_are_left_are_admitted_without_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """A question to the ledger that fails is asked again."""
     pipeline = object.__new__(Pipeline)
-    pipeline._arrivals = deque()
+    pipeline._arrivals, pipeline._looked_up = deque(), deque()
     pipeline._arrived = asyncio.Event()
     failures = [RuntimeError("ours")]
     admitted: list[str] = []

@@ -10,27 +10,33 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
+import threading
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from time import monotonic
 from typing import Any
 
 from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool
+from celery.exceptions import Reject
 
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.engine import Engine
 from embedq_worker.engine.steady import described
-from embedq_worker.engine.work import Summary
+from embedq_worker.engine.work import Outcome, Summary
 from embedq_worker.errors import AllItemsDead
 from embedq_worker.intake.desk import DESK
+from embedq_worker.intake.heartbeat import Heartbeat
 
 logger = logging.getLogger(__name__)
 
 Completion = Callable[[], None]
 
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _SWITCH_INTERVAL = 0.001
 """Seconds after which a thread that holds the interpreter lets another have it. At Python's 0.005 the engine
 waits that long for the busy hub at every read of an answer: 13 % fewer single-item messages a second."""
@@ -52,7 +58,24 @@ class EnginePool(BasePool):
         self._on_queues: Callable[[frozenset[str]], None] | None = None
         self.queues: frozenset[str] = frozenset()
         """The queues to consume, as the engine last said."""
-        self._engine = Engine(self._settings, on_queues=self._queues_changed)
+        self._changed = threading.Event()
+        """There are completions, or no more is to be waited for."""
+        self._is_hurried = False
+        self._tell: Callable[[], None] = _tell_nobody
+        heartbeat = Heartbeat(
+            self._settings.broker_url,
+            DESK.process,
+            self._settings.worker.message_lease,
+            key_prefix=self._settings.key_prefix,
+            on_taken_over=self._release,
+        )
+        self._engine = Engine(
+            self._settings,
+            on_queues=self._queues_changed,
+            chores=[heartbeat.run],
+            may_call=lambda: heartbeat.is_alive,
+        )
+        DESK.release, DESK.hurry, DESK.bury_killer = self._release, heartbeat.hurry, self._bury_killer
 
     def on_start(self) -> None:
         """Start the engine."""
@@ -68,9 +91,15 @@ class EnginePool(BasePool):
         """The hub on whose thread completions run."""
         self._hub = loop
 
-    def follow_queues(self, follow: Callable[[frozenset[str]], None]) -> None:
-        """Call ``follow`` on the hub's thread with the queues to consume, now and whenever they change."""
+    def follow_queues(
+        self, follow: Callable[[frozenset[str]], None], tell: Callable[[], None] | None = None
+    ) -> None:
+        """Call ``follow`` on the hub's thread with the queues to consume, now and whenever they change.
+
+        ``tell`` says to Redis what is done and what goes back, while the hub does not turn.
+        """
         self._on_queues = follow
+        self._tell = tell or _tell_nobody
         follow(self.queues)
 
     def on_apply(
@@ -106,21 +135,65 @@ class EnginePool(BasePool):
                 queue=message.delivery_info.get("routing_key") or "",
                 payload=message.body,
                 headers={},
-                finish=lambda _: self._complete(partial(DESK.in_hand.settle, message.delivery_tag)),
+                finish=lambda summary: self._complete(partial(_end, message.delivery_tag, summary)),
                 not_a_job=code,
             )
         )
 
     def on_stop(self) -> None:
-        """Let calls in flight end and be stored; run the completions here: the hub no longer turns."""
-        self._engine.drain(self._settings.worker.drain_time)
-        self._run_completions()
+        """Give back what waits, let calls in flight end and be stored; a second signal ends the waiting.
+
+        Completions run here: the hub no longer turns.
+        """
+        handlers = {number: signal.signal(number, self._hurry) for number in _SIGNALS} if _is_main() else {}
+        drained = self._engine.drain()
+        drained.add_done_callback(lambda _: self._changed.set())
+        self._wait_for(drained, monotonic() + self._settings.worker.drain_time)
         self._engine.stop()
-        self._run_completions()
+        self._report_all()
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
     def on_terminate(self) -> None:
-        """The hard way: nothing is waited for; what is in hand stays recorded."""
+        """The hard way: nothing is waited for, and what is not done is given back."""
         self._engine.stop()
+        self._report_all()
+
+    def _wait_for(self, drained: Future[None], deadline: float) -> None:
+        while not (drained.done() or self._is_hurried or monotonic() > deadline):
+            self._changed.wait(max(0.0, deadline - monotonic()))
+            self._changed.clear()
+            self._report_all()
+
+    def _hurry(self, *_: object) -> None:
+        self._is_hurried = True
+        self._changed.set()
+
+    def _report_all(self) -> None:
+        """Run the completions and tell Redis; where it cannot be told, the channel tries again at its end."""
+        self._run_completions()
+        try:
+            self._tell()
+        except Exception as error:
+            logger.warning("Redis could not be told what is done (%s)", type(error).__name__)
+
+    def _release(self) -> None:
+        """Have what waits in the engine come back as given back. From any thread."""
+        self._engine.release()
+
+    def _bury_killer(self, tag: str, queue: str, message: bytes) -> None:
+        """Make a dead letter of a message that kills its workers; it is not looked into."""
+        self._engine.submit(
+            Delivery(
+                task_id="",
+                queue=queue,
+                payload=message,
+                headers={},
+                finish=lambda summary: self._complete(partial(_end, tag, summary)),
+                not_a_job="killed_its_worker",
+                cause="killer",
+            )
+        )
 
     def _queues_changed(self, queues: frozenset[str]) -> None:
         """Called on the engine's thread."""
@@ -138,6 +211,7 @@ class EnginePool(BasePool):
         It is kept here and the hub only poked, so that a stopped hub loses none.
         """
         self._completions.append(completion)
+        self._changed.set()
         if not self._poked and self._hub is not None:
             self._poked = True
             self._hub.call_soon(self._run_completions)
@@ -161,23 +235,48 @@ def _report(tag: str, callback: Any, runtime: float, summary: Summary) -> None:
     The acknowledgement is ours: Celery would send it through its hub, which no longer turns when a worker
     stops, and twice the work when it does.
     """
-    callback.__self__.acknowledged = True
+    request = callback.__self__
+    request.acknowledged = True
+    is_back = Outcome.WITHDRAWN in summary
     try:
-        if summary.get("dead") == summary["items"]:
-            callback((1, _all_dead(summary), runtime))
+        if is_back:
+            callback((1, _information(Reject("given back", requeue=True)), runtime))
+            request.send_event("task-rejected", requeue=True)
+        elif summary.get("dead") == summary["items"]:
+            dead = AllItemsDead(
+                f"all {summary['items']} items are dead letters; see `embedq dead-letters list`"
+            )
+            callback((1, _information(dead), runtime))
         else:
             callback((0, summary, runtime))
     finally:
-        DESK.in_hand.settle(tag)
+        (DESK.in_hand.give_back if is_back else DESK.in_hand.settle)(tag)
 
 
-def _all_dead(summary: Summary) -> ExceptionInfo:
+def _all_dead(items: int) -> AllItemsDead:
+    return AllItemsDead(f"all {items} items are dead letters; see `embedq dead-letters list`")
+
+
+def _end(tag: str, summary: Summary) -> None:
+    """What is not a job has become a dead letter, or goes back."""
+    (DESK.in_hand.give_back if Outcome.WITHDRAWN in summary else DESK.in_hand.settle)(tag)
+
+
+def _information(error: Exception) -> ExceptionInfo:
     try:
-        raise AllItemsDead(f"all {summary['items']} items are dead letters; see `embedq dead-letters list`")
-    except AllItemsDead as error:
+        raise error
+    except type(error):
         information = ExceptionInfo()
         information.exception = error  # billiard wraps it for pickling, and monitors would show the wrapper
         return information
+
+
+def _tell_nobody() -> None:
+    """Until there is a connection."""
+
+
+def _is_main() -> bool:
+    return threading.current_thread() is threading.main_thread()
 
 
 def _count_items(payload: object) -> int:

@@ -57,6 +57,11 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     a process that pauses or misses Redis for a moment lets the fleet exceed its limit; too high and a
     crashed worker's slots stay lost for as long."""
 
+    message_lease: Lease = 30.0
+    """Seconds within which the messages of a dead worker are taken over. Default 30. Too low (below 5) and a
+    process that pauses or misses Redis for a moment is taken for dead, and what it was calling for is billed
+    twice; too high and a crash delays what was in hand for as long."""
+
     drain_time: Seconds = 30.0
     """Seconds for calls in flight to end when the worker stops. Default 30. Too low throws paid answers
     away; too high outlasts the supervisor's patience, which kills. Should exceed a usual call."""

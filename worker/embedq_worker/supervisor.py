@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 _LOOK_EVERY = 0.5
 _SHORT_LIFE = 10.0
 """Seconds: a process that lived for less is replaced after a growing pause."""
-_LONGEST_PAUSE = 30.0
+_LONGEST_PAUSE = 5.0
+"""Seconds. Not longer: several processes die of a message that kills them, before it is a dead letter."""
 _IN_ORDER = (0, -signal.SIGTERM)
 """Exit codes: a process that SIGTERM kills had not begun to handle it, so nothing was in its hands."""
 

@@ -24,7 +24,7 @@ LIMIT = 20
 LEASE = 5.0
 LATENCY = 0.3
 IN_HAND = 64
-"""Messages of one text; what a killed process held is queued again three minutes later."""
+"""Messages of one text; what a killed process held is taken over, and runs apart."""
 WARM = 5.0
 """Seconds from the first call that do not count."""
 LOOK = 0.05
@@ -95,7 +95,6 @@ def run(report: Report, quick: bool) -> None:
             until = _work(where, Killer(crew, graves, every).kill_if_due)
             calls = where.api.calls(MODEL)
             _report(report, where, calls, graves, until)
-            _bring_back(where)
             where.wait_until_stored("docs", count, timeout=90)
         report.add("texts stored", where.stored("docs"), at_least=count)
 
@@ -122,15 +121,3 @@ def _report(report: Report, where: Ground, calls: list[CallRecord], graves: Grav
         "{:.1%}",
         at_least=0.95,
     )
-
-
-def _bring_back(where: Ground) -> None:
-    """When all that is in hand is the dead's, age it: waiting for three minutes would show nothing."""
-    left, since = where.in_hand(), time.monotonic()
-    while time.monotonic() < since + 3:
-        time.sleep(0.2)
-        if (now := where.in_hand()) != left:
-            left, since = now, time.monotonic()
-    index = "embedq:unacked_index"
-    for tag, at in cast("list[tuple[bytes, float]]", where.broker.zrange(index, 0, -1, withscores=True)):
-        where.broker.zadd(index, {tag: at - 600}, xx=True)

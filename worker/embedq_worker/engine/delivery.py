@@ -46,9 +46,11 @@ class Delivery:
     payload: object
     headers: Mapping[str, Any]
     finish: Callable[[Summary], None]
-    """Called once, from the engine's thread, after the commit."""
+    """Called once, from the engine's thread: after the commit, or when it is given back."""
     not_a_job: str | None = None
-    """Why it is not a job, if the consumer has found that out already."""
+    """Why it is not a job, if that is known already."""
+    cause: str = "not_a_job"
+    """The class of the dead letter that it becomes then."""
 
     @property
     def collection(self) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from time import monotonic
 
 from embedq.contract import Lane
@@ -30,6 +31,8 @@ logger = logging.getLogger(__name__)
 _NOTHING = Want(0, 0)
 _CHANGED = Want(-1, 0)
 """In place of what was said, where the gate has taken something off it."""
+_ASK_AGAIN = 0.1
+"""Seconds until leave to call is asked for again."""
 _REFUSALS = 3
 """Refusals of one text alone, with answers to others between, after which it is a dead letter."""
 _ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
@@ -39,12 +42,20 @@ class Dispatcher:
     """Calls the API for one model; times in seconds."""
 
     def __init__(
-        self, model: Model, *, client: ApiClient, limiter: Limiter, batch_wait: float, retry_time: float
+        self,
+        model: Model,
+        *,
+        client: ApiClient,
+        limiter: Limiter,
+        batch_wait: float,
+        retry_time: float,
+        may_call: Callable[[], bool] = lambda: True,
     ) -> None:
         self._model = model
         self._client = client
         self._batch_wait = batch_wait
         self._retry_time = retry_time
+        self._may_call = may_call
         self._estimator = Estimator(model)
         self._changed = asyncio.Event()
         self._batchers: dict[tuple[Shape, Lane], Batcher] = {}
@@ -97,6 +108,7 @@ class Dispatcher:
         self._retries.cancel()
         while self._calls:
             await asyncio.wait(self._calls)
+        self.let_go()
 
     def let_go(self) -> None:
         """Let go of the texts that nobody waits for any more."""
@@ -169,13 +181,22 @@ class Dispatcher:
         return max(0.0, self._batch_wait - batcher.oldest_wait)
 
     def _granted(self, grant: Grant) -> None:
-        batch = None if self._stopped else self._batch_for(grant)
+        may_call = not self._stopped and self._has_leave()
+        batch = self._batch_for(grant) if may_call else None
         if batch is None:
             self._gate.release(grant, Outcome("unused"))
             return
         call = asyncio.create_task(self._call(batch, grant))
         self._calls.add(call)
         call.add_done_callback(self._call_ended)
+
+    def _has_leave(self) -> bool:
+        """Whether what is in hand is still ours: else another process may be calling for it."""
+        if not self._may_call():
+            self._said.clear()
+            asyncio.get_running_loop().call_later(_ASK_AGAIN, self._changed.set)
+            return False
+        return True
 
     def _batch_for(self, grant: Grant) -> Batch | None:
         """What to call now. An exception must not end the gate, which renews the leases of all calls."""
@@ -308,6 +329,8 @@ class Dispatcher:
         batch.first_failure = batch.first_failure or now
         is_late = now - batch.first_failure > self._retry_time and len(batch.texts) > 1
         for part in batch.halves() if is_late else (batch,):
+            if not self._is_wanted(part):
+                continue
             delay = self._retries.add_later(part)
             logger.info("a call of model %s failed, again in %.1f s: %s", self._model.id, delay, error)
 

@@ -6,10 +6,11 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import Future
 from functools import partial
 from time import monotonic
+from typing import Any
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
@@ -17,6 +18,7 @@ from redis.backoff import NoBackoff
 
 from embedq.errors import InvalidItem
 from embedq_worker.api.client import ApiClient
+from embedq_worker.cancelling import cancel_all
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.delivery import (
@@ -31,7 +33,7 @@ from embedq_worker.engine.directory import Directory, Served
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.queries import Queries
-from embedq_worker.engine.work import Outcome, RunningItem, RunningJob
+from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
 from embedq_worker.errors import NotAJob, StoreError
 from embedq_worker.limiter import Limiter
 from embedq_worker.settings import Settings
@@ -49,12 +51,22 @@ _LOOK_AGAIN = 2.0
 class Engine:
     """Takes deliveries from any thread.
 
-    ``on_queues`` is called, on the engine's thread, with the queues to consume.
+    ``on_queues`` is called, on the engine's thread, with the queues to consume. ``chores`` run on its loop
+    from its start to its end. No call is made while ``may_call`` says no.
     """
 
-    def __init__(self, settings: Settings, *, on_queues: Callable[[frozenset[str]], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        on_queues: Callable[[frozenset[str]], None],
+        chores: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
+        may_call: Callable[[], bool] = lambda: True,
+    ) -> None:
         self._settings = settings
         self._on_queues = on_queues
+        self._chores = chores
+        self._may_call = may_call
         self._incoming: deque[Delivery] = deque()
         self._thread = threading.Thread(target=self._run, name="embedq-engine", daemon=True)
         self._loop = asyncio.new_event_loop()
@@ -68,20 +80,20 @@ class Engine:
     def submit(self, delivery: Delivery) -> None:
         """Hand over a message's content.
 
-        Its ``finish`` is called when everything that it says is committed.
+        Its ``finish`` is called when everything that it says is committed, or given back.
         """
         self._incoming.append(delivery)
         if not self._poked:
             self._poked = True
             self._loop.call_soon_threadsafe(self._take_in)
 
-    def drain(self, seconds: float) -> None:
-        """Make no more calls.
+    def release(self) -> None:
+        """Give back what waits for its turn; calls in flight end, and what they bring is written."""
+        self._loop.call_soon_threadsafe(self._release)
 
-        Let those in flight be answered, written and finished, for at most ``seconds``.
-        """
-        with suppress(TimeoutError):
-            asyncio.run_coroutine_threadsafe(self._drain(), self._loop).result(seconds)
+    def drain(self) -> Future[None]:
+        """Give back what waits, make no more calls, and let those in flight be answered and written."""
+        return asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
 
     def stop(self) -> None:
         """Stop the thread; what is unfinished stays so."""
@@ -98,11 +110,18 @@ class Engine:
             self._loop.close()
 
     async def _open(self) -> None:
-        self._parts = _Parts(self._settings, self._on_queues)
-        await self._parts.open()
+        self._parts = _Parts(self._settings, self._on_queues, self._may_call)
+        await self._parts.open([chore() for chore in self._chores])
         self._take_in()
 
+    def _release(self) -> None:
+        while self._incoming:
+            give_back(self._incoming.popleft())
+        if self._parts is not None:
+            self._parts.release()
+
     async def _drain(self) -> None:
+        self._release()
         if self._parts is not None:
             await self._parts.drain()
 
@@ -126,8 +145,16 @@ class Engine:
 class _Parts:
     """Everything that lives on the engine's loop."""
 
-    def __init__(self, settings: Settings, on_queues: Callable[[frozenset[str]], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        on_queues: Callable[[frozenset[str]], None],
+        may_call: Callable[[], bool],
+    ) -> None:
         self._settings = settings
+        self._may_call = may_call
+        self._hold = Hold()
+        """Of the jobs taken since the last release."""
         self._database = Database(settings.database_url, connections=settings.worker.database_connections)
         self._redis = redis.Redis(connection_pool=_connections(settings.broker_url))
         self._limiter = Limiter(
@@ -143,12 +170,20 @@ class _Parts:
         self._tasks: list[asyncio.Task[None]] = []
         self._is_draining = False
 
-    async def open(self) -> None:
+    async def open(self, chores: Sequence[Coroutine[Any, Any, None]]) -> None:
+        works = [*chores, self._burials.run(), self._directory.keep_current()]
+        self._tasks = [asyncio.create_task(work) for work in works]
         await self._database.open()
         await self._client.__aenter__()
-        self._tasks = [
-            asyncio.create_task(work) for work in (self._burials.run(), self._directory.keep_current())
-        ]
+
+    def release(self) -> None:
+        """Let go of all that waits; it ends as withdrawn."""
+        self._hold.is_released = True
+        self._hold = Hold()
+        for pipeline in self._pipelines.values():
+            pipeline.withdraw()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.let_go()
 
     async def drain(self) -> None:
         self._is_draining = True
@@ -165,9 +200,7 @@ class _Parts:
         tasks = [*self._tasks, *self._dispatching]
         tasks += [task for pipeline in self._pipelines.values() for task in pipeline.tasks]
         tasks += [task for dispatcher in self._dispatchers.values() for task in dispatcher.tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(tasks)
         await self._client.__aexit__(None, None, None)
         await self._limiter.close()
         await self._redis.aclose()
@@ -192,20 +225,24 @@ class _Parts:
 
     def _take(self, delivery: Delivery) -> None:
         if self._is_draining:
-            return  # it stays in hand, and is given back
+            give_back(delivery)
+            return
         if delivery.not_a_job is not None:
             raise NotAJob(delivery.not_a_job)
         served = self._directory.served(delivery.collection)
         if served is None:
-            task = asyncio.create_task(self._take_after_a_look(delivery))
+            task = asyncio.create_task(self._take_after_a_look(delivery, self._hold))
             self._tasks.append(task)
             task.add_done_callback(self._tasks.remove)
         else:
             self._take_served(delivery, served)
 
-    async def _take_after_a_look(self, delivery: Delivery) -> None:
+    async def _take_after_a_look(self, delivery: Delivery, hold: Hold) -> None:
         """The collection may be younger than what we know of."""
         while True:
+            if hold.is_released:
+                give_back(delivery)
+                return
             try:
                 await self._directory.look_soon()
                 break
@@ -236,13 +273,18 @@ class _Parts:
             self._dispatcher(served.model),
             served.collection.dimensions,
             monotonic() + delivery.seconds_left,
+            self._hold,
             delivery.finish,
         )
 
     def _take_job(self, delivery: Delivery, served: Served) -> None:
         read = read_job(delivery, served.collection.versions)
         job = RunningJob(
-            len(read.good) + len(read.bad), lane=delivery.lane, source=read.source, finish=delivery.finish
+            len(read.good) + len(read.bad),
+            lane=delivery.lane,
+            source=read.source,
+            hold=self._hold,
+            finish=delivery.finish,
         )
         for raw, error in read.bad:
             self._bury_item(delivery, job, raw, error)
@@ -288,6 +330,7 @@ class _Parts:
                 limiter=self._limiter,
                 batch_wait=worker.batch_wait,
                 retry_time=worker.retry_time,
+                may_call=self._may_call,
             )
             self._dispatching.append(asyncio.create_task(dispatcher.run()))
         return dispatcher
@@ -308,11 +351,16 @@ class _Parts:
         letter = DeadLetter(
             collection=delivery.collection,
             lane=delivery.lane,
-            cause="not_a_job",
+            cause=delivery.cause,
             code=code,
             payload=as_payload(delivery.payload),
         )
         self._burials.add(letter, partial(delivery.finish, {"items": 1, "dead": 1}))
+
+
+def give_back(delivery: Delivery) -> None:
+    """It has not been begun: its message goes back to its queue."""
+    delivery.finish({"items": 1, Outcome.WITHDRAWN: 1})
 
 
 def _connections(broker_url: str) -> redis.BlockingConnectionPool:

@@ -11,7 +11,6 @@ import logging
 import random
 from collections import deque
 from collections.abc import Callable
-from itertools import islice
 
 import msgspec
 
@@ -53,6 +52,8 @@ class Pipeline:
         self._dispatcher = dispatcher
         self._bury = bury
         self._arrivals: deque[RunningItem] = deque()
+        self._looked_up: deque[RunningItem] = deque()
+        """Held against the ledger now."""
         self._arrived = asyncio.Event()
         self._writes = WriteQueue(
             Writer(database, collection), refused=self._refused_by_postgres, changed=self._take_again
@@ -81,7 +82,18 @@ class Pipeline:
     @property
     def is_over(self) -> bool:
         """Whether the collection was dropped and nothing of it is under way any more."""
-        return self.is_dropped and not (self._embedding or self._arrivals or self._writes.is_busy)
+        waiting = self._embedding or self._arrivals or self._looked_up
+        return self.is_dropped and not (waiting or self._writes.is_busy)
+
+    def withdraw(self) -> None:
+        """Let go of the arrivals whose jobs were released."""
+        arrivals = list(self._arrivals)
+        self._arrivals.clear()
+        for item in arrivals:
+            if item.job.is_released:
+                item.settle(Outcome.WITHDRAWN)
+            else:
+                self._arrivals.append(item)
 
     def take(self, item: RunningItem) -> None:
         """Take an item that keeps the contract's rules."""
@@ -102,20 +114,22 @@ class Pipeline:
 
     async def _admit(self) -> None:
         """Hold arrivals against the ledger, many at a time."""
-        if not self._arrivals:  # some are left where the step before failed
+        while not (self._arrivals or self._looked_up):  # some are left where the step before failed
             self._arrived.clear()
             await self._arrived.wait()
-        while self._arrivals:
-            items = list(islice(self._arrivals, _LOOK_UP_ITEMS))
-            known = await self._known(items)
-            for number, item in enumerate(items):
-                self._arrivals.popleft()
-                self._admit_one(item, known.get(item.id))
-                if number % _ADMIT_ITEMS == 0:
-                    await asyncio.sleep(0)  # other collections' calls and answers go on
+        while self._arrivals and len(self._looked_up) < _LOOK_UP_ITEMS:
+            self._looked_up.append(self._arrivals.popleft())
+        known = await self._known(list(self._looked_up))
+        for number in range(len(self._looked_up)):
+            item = self._looked_up.popleft()
+            self._admit_one(item, known.get(item.id))
+            if number % _ADMIT_ITEMS == 0:
+                await asyncio.sleep(0)  # other collections' calls and answers go on
 
     def _admit_one(self, item: RunningItem, known: Known | None) -> None:
-        if known is not None and known.order == item.order:
+        if item.job.is_released:
+            item.settle(Outcome.WITHDRAWN)
+        elif known is not None and known.order == item.order:
             item.settle(Outcome.UNCHANGED)
         elif known is not None and known.order > item.order:
             item.settle(Outcome.SUPERSEDED)
@@ -147,9 +161,15 @@ class Pipeline:
         self._writes.add(item, Change.PUT)
 
     def refused(self, item: RunningItem, error: ApiError, attempts: int) -> None:
-        """The service refuses an item's text, or its collection was dropped before anybody was asked."""
+        """The service refuses an item's text, or nobody was asked.
+
+        Then its job was released, or its collection dropped.
+        """
         self._embedding -= 1
         item.attempts = attempts
+        if isinstance(error, NotCalled) and not self.is_dropped:
+            item.settle(Outcome.WITHDRAWN)
+            return
         if isinstance(error, NotCalled):
             self._dead(item, cause="row", code="collection_dropped")
             return
@@ -196,7 +216,7 @@ class _Embedding:
 
     @property
     def is_gone(self) -> bool:
-        return self._pipeline.is_dropped
+        return self._pipeline.is_dropped or self._item.job.is_released
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
         self._item.attempts = attempts

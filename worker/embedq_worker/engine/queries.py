@@ -18,8 +18,8 @@ from redis.exceptions import RedisError
 from embedq.contract import Query, QueryReply, reply_key
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.texts import Shape
-from embedq_worker.engine.work import Summary, Vector, content_hash
-from embedq_worker.errors import ApiError
+from embedq_worker.engine.work import Hold, Outcome, Summary, Vector, content_hash
+from embedq_worker.errors import ApiError, NotCalled
 from embedq_worker.limiter import Flow
 
 logger = logging.getLogger(__name__)
@@ -43,10 +43,11 @@ class Queries:
         dispatcher: Dispatcher,
         dimensions: int,
         expires: float,
+        hold: Hold,
         finish: Callable[[Summary], None],
     ) -> None:
         """Have a query's text embedded and answer it, before ``expires`` by the monotonic clock."""
-        waiter = _Asker(self, task_id, expires, finish)
+        waiter = _Asker(self, task_id, expires, hold, finish)
         flow, shape = Flow("query", query.collection), Shape(dimensions, "query")
         dispatcher.ask(content_hash(query.text), query.text, shape, flow, waiter)
 
@@ -86,26 +87,31 @@ class Queries:
 class _Asker:
     """A query that waits for its vector."""
 
-    __slots__ = ("_expires", "_finish", "_queries", "_task_id")
+    __slots__ = ("_expires", "_finish", "_hold", "_queries", "_task_id")
 
     def __init__(
-        self, queries: Queries, task_id: str, expires: float, finish: Callable[[Summary], None]
+        self, queries: Queries, task_id: str, expires: float, hold: Hold, finish: Callable[[Summary], None]
     ) -> None:
         self._queries = queries
         self._task_id = task_id
         self._expires = expires
+        self._hold = hold
         self._finish = finish
 
     @property
     def is_gone(self) -> bool:
-        """Whether its caller has given up."""
-        return monotonic() > self._expires
+        """Whether its caller has given up, or another process is to answer."""
+        return self._hold.is_released or monotonic() > self._expires
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
         self._queries.reply(self._task_id, QueryReply(v=1, vector=vector.tolist()), self._finish)
 
     def refused(self, error: ApiError, attempts: int) -> None:  # noqa: ARG002  # a Waiter
-        self._queries.fail(self._task_id, error.code or "bad_input", str(error), self._finish)
+        is_abandoned = isinstance(error, NotCalled) and error.code == "abandoned"
+        if is_abandoned and self._hold.is_released:
+            self._finish({"items": 1, Outcome.WITHDRAWN: 1})
+        else:
+            self._queries.fail(self._task_id, error.code or "bad_input", str(error), self._finish)
 
 
 def _is_uuid(text: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic
 from typing import Any
@@ -32,22 +33,43 @@ class Outcome(StrEnum):
     SUPERSEDED = "superseded"
     """A newer version of its id was stored before it."""
     DEAD = "dead"
+    WITHDRAWN = "withdrawn"
+    """Its job was released before it was called for: its message goes back to its queue."""
+
+
+@dataclass(slots=True)
+class Hold:
+    """What jobs that were taken in the same time have in common: whether they were released since."""
+
+    is_released: bool = False
 
 
 class RunningJob:
     """A job in the engine; calls ``finish`` with the summary when its last item is settled."""
 
-    __slots__ = ("_finish", "_remaining", "_summary", "lane", "source", "started")
+    __slots__ = ("_finish", "_hold", "_remaining", "_summary", "lane", "source", "started")
 
     def __init__(
-        self, items: int, *, lane: Lane, source: str | None, finish: Callable[[Summary], None]
+        self,
+        items: int,
+        *,
+        lane: Lane,
+        source: str | None,
+        finish: Callable[[Summary], None],
+        hold: Hold | None = None,
     ) -> None:
         self.lane = lane
         self.source = source
+        self._hold = hold or Hold()
         self.started = monotonic()
         self._finish = finish
         self._remaining = items
         self._summary: Summary = {"items": items}
+
+    @property
+    def is_released(self) -> bool:
+        """Whether those of its items that wait are to be withdrawn."""
+        return self._hold.is_released
 
     def settle(self, outcome: Outcome, tokens: int = 0) -> None:
         """One item is done."""

@@ -61,7 +61,12 @@ class Consumer(celery_consumer.Consumer):
     def on_ready(self) -> None:
         """Connected: consume what there is to consume."""
         super().on_ready()
-        self.pool.follow_queues(self.follow)
+        self.pool.follow_queues(self.follow, self._tell)
+
+    def _tell(self) -> None:
+        """Say to Redis what is done and what goes back."""
+        if self.task_consumer is not None:
+            self.task_consumer.channel.hands.tell()
 
     def follow(self, queues: frozenset[str]) -> None:
         """Consume exactly these queues and the default one: collections come and go while the worker runs."""

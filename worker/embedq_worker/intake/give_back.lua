@@ -1,22 +1,42 @@
 #!lua flags=allow-oom
--- Put messages in hand back at the front of their queues, the oldest to be fetched first again.
+-- Put messages in hand back at the front of their queues, the oldest to be fetched first again. Of a process that runs
+-- suspects alone they become a group of suspects again, with the deaths that it had.
 --
--- KEYS[1]    hash  <prefix>embedq:unacked        tag → ["message","","queue"]
--- KEYS[2]    zset  <prefix>embedq:unacked_index  tag → server time, seconds
--- KEYS[3…]   list  the queue of each tag, youngest tag first
+-- KEYS[1]    hash  <prefix>embedq:unacked         tag → ["message","","queue"]
+-- KEYS[2]    zset  <prefix>embedq:unacked_index   tag, all with score 0
+-- KEYS[3]    hash  <prefix>embedq:alone           process → "deaths size" of the group that it runs
+-- KEYS[4]    list  <prefix>embedq:suspects        "number deaths queue" of each group, whose records are in the list <KEYS[4]>:<number>
+-- KEYS[5]    string  <prefix>embedq:suspects_number  the last group's number
+-- KEYS[6…]   list  the queue of each tag, youngest tag first
 --
--- ARGV       for each tag: the tag, and its queue's name without prefix
+-- ARGV[1]    this process
+-- ARGV[2…]   for each tag: the tag, and its queue's name without prefix
 --
 -- Returns the number of messages put back. A tag without a record was acknowledged or taken over: it is skipped.
 
-local unacked, index = KEYS[1], KEYS[2]
+local unacked, index, suspects = KEYS[1], KEYS[2], KEYS[4]
+local deaths = string.match(redis.call('HGET', KEYS[3], ARGV[1]) or '', '^(%d+) [1-9]')
+
+local group
+local function suspect(record, name)
+  if not group then
+    local number = redis.call('INCR', KEYS[5])
+    group = suspects .. ':' .. number
+    redis.call('RPUSH', suspects, number .. ' ' .. deaths .. ' ' .. name)
+  end
+  redis.call('LPUSH', group, record)
+end
+
 local given = 0
-for number = 1, #KEYS - 2 do
-  local tag, name = ARGV[2 * number - 1], ARGV[2 * number]
+for number = 1, #KEYS - 5 do
+  local tag, name = ARGV[2 * number], ARGV[2 * number + 1]
   local record = redis.call('HGET', unacked, tag)
   if record then
-    local tail = ',"","' .. name .. '"]'
-    redis.call('RPUSH', KEYS[2 + number], string.sub(record, 2, -(#tail + 1)))
+    if deaths then
+      suspect(record, name)
+    else
+      redis.call('RPUSH', KEYS[5 + number], string.sub(record, 2, -(#name + 8)))
+    end
     redis.call('HDEL', unacked, tag)
     given = given + 1
   end

@@ -1,4 +1,4 @@
-"""The messages that this process holds, and the acknowledgements that Redis has not yet confirmed.
+"""The messages that this process holds, and what of them Redis has not yet been told.
 
 It outlives a connection: a message stays in hand while its worker works on it, whatever becomes of the
 socket, and an acknowledgement is sent again until a reply confirms it. Used on the hub's thread only.
@@ -35,6 +35,7 @@ class InHand:
 
     _held: dict[str, Held] = field(default_factory=dict)
     _unconfirmed: dict[str, None] = field(default_factory=dict)
+    _returning: dict[str, None] = field(default_factory=dict)
     _loads: defaultdict[str, Load] = field(default_factory=lambda: defaultdict(Load))
     total: Load = field(default_factory=Load)
     """What of all queues is in hand."""
@@ -47,6 +48,16 @@ class InHand:
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._held)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is in hand, and Redis knows it."""
+        return not self._held and not self._unconfirmed
+
+    @property
+    def recorded(self) -> int:
+        """How many messages Redis has recorded in this process's name, if it heard all that was said."""
+        return len(self._held) + len(self._unconfirmed)
 
     def load(self, queue: str) -> Load:
         """What of ``queue`` is in hand."""
@@ -71,6 +82,11 @@ class InHand:
         if self._drop(tag) is not None:
             self._unconfirmed[tag] = None
 
+    @property
+    def has_news(self) -> bool:
+        """Whether there is anything to tell Redis."""
+        return bool(self._unconfirmed or self._returning)
+
     def unconfirmed(self, limit: int) -> list[str]:
         """Up to ``limit`` acknowledgements that Redis has not confirmed, oldest first."""
         return [tag for tag, _ in zip(self._unconfirmed, range(limit), strict=False)]
@@ -80,14 +96,29 @@ class InHand:
         for tag in tags:
             self._unconfirmed.pop(tag, None)
 
+    def give_back(self, tag: str) -> None:
+        """A message is to go back; it stays in hand until it is let go."""
+        if tag in self._held:
+            self._returning[tag] = None
+
+    @property
+    def returning(self) -> list[str]:
+        """The messages that are to go back, in the order in which they were fetched."""
+        return sorted(self._returning, key=age)
+
     def let_go(self, tags: Iterable[str]) -> None:
-        """These messages were given back to their queues."""
+        """These messages are back."""
         for tag in tags:
+            self._returning.pop(tag, None)
             self._drop(tag)
 
+    def strays(self, recorded: Iterable[str]) -> list[str]:
+        """Those of the tags recorded in this process's name that it knows nothing of."""
+        return [tag for tag in recorded if tag not in self._held and tag not in self._unconfirmed]
+
     def queue_of(self, tag: str) -> str:
-        """The queue that a message in hand came from."""
-        return self._held[tag].queue
+        """The queue that a message came from."""
+        return tag.partition(":")[2].rpartition(":")[0]
 
     def size_of(self, tag: str) -> int:
         """The bytes of a message in hand, 0 if it is not."""
@@ -105,3 +136,8 @@ class InHand:
             load.messages += messages
             load.items += items
             load.size += size
+
+
+def age(tag: str) -> str:
+    """What a tag, ``<process>:<queue>:<fetch>.<message>``, ends in: fixed width, so that it sorts by age."""
+    return tag.rpartition(":")[2]

@@ -36,5 +36,10 @@ def load(name: str) -> Script:
 
 FETCH = load("fetch")
 GIVE_BACK = load("give_back")
-RENEW = load("renew")
-SWEEP = load("sweep")
+BEAT = load("beat")
+TAKE_OVER = load("take_over")
+CLAIM_SUSPECTS = load("claim_suspects")
+TAKE_SUSPECTS = load("take_suspects")
+TAKE_KILLERS = load("take_killers")
+RECORDED = load("recorded")
+LEAVE = load("leave")

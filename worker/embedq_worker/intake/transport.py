@@ -13,9 +13,9 @@ Leaned on, all of kombu 5.7, held by ``tests/integration/test_kombu_contract.py`
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Sequence
 from contextlib import suppress
+from math import inf
 from queue import Empty
 from time import monotonic
 from typing import Any
@@ -25,9 +25,12 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from embedq.contract import WAKE_KEY
-from embedq_worker.intake import envelope
+from embedq_worker.intake import envelope, names
 from embedq_worker.intake.desk import DESK
-from embedq_worker.intake.scripts import FETCH, GIVE_BACK, RENEW, SWEEP
+from embedq_worker.intake.hands import ACKNOWLEDGEMENTS, Fetched, Hands
+from embedq_worker.intake.in_hand import age
+from embedq_worker.intake.isolation import Step
+from embedq_worker.intake.scripts import FETCH
 
 logger = logging.getLogger(__name__)
 
@@ -38,14 +41,10 @@ FETCH_BYTES = 2 << 20
 """
 FETCH_MESSAGES = 256
 """Messages of one queue in one fetch: more would hold the hub, and with it the completions, too long."""
-ACKNOWLEDGEMENTS = 2000
-"""Acknowledgements confirmed by one fetch at most."""
 IDLE_WAIT = 0.05
 """Seconds that an idle worker sleeps in the server between two looks at its queues."""
-RENEW_EVERY = 30.0
-"""Seconds between renewals of what is in hand."""
-ABANDONED_AFTER = 180
-"""Seconds after its last renewal at which a record is put back into its queue: several renewals."""
+RECONCILE_EVERY = 30.0
+"""Seconds between two looks whether Redis records more in this process's name than it holds."""
 PRIORITIES = (3, 6, 9)
 """Where stock clients put messages of a priority above 0: lists of their own, looked at once in a while."""
 PRIORITIES_EVERY = 20
@@ -56,12 +55,12 @@ class QoS(kombu_redis.QoS):
     """Room is the governor's to give, and what is in hand stays in hand when a connection goes."""
 
     def can_consume(self) -> bool:
-        """Whether to poll: always for control messages and pending replies, else while a queue has room."""
+        """Whether to poll: always for control messages and pending replies, else while there is a reason."""
         channel = self.channel
         queues = channel.active_queues
         if not queues or channel._in_poll or channel.takes_replies:
             return True
-        return DESK.governor.has_room(queues)
+        return DESK.isolation.is_on or DESK.in_hand.has_news or DESK.governor.has_room(queues)
 
     def append(self, message: object, delivery_tag: str) -> None:
         """The fetch has recorded the message already, in Redis and in hand."""
@@ -71,15 +70,14 @@ class QoS(kombu_redis.QoS):
         DESK.in_hand.settle(delivery_tag)
 
     def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Give the message back to its queue, or be done with it."""
+        """Give the message back to its queue, or be done with it; the next fetch says so to Redis."""
         if requeue:
-            self.channel.give_back([delivery_tag])
+            DESK.in_hand.give_back(delivery_tag)
         else:
             DESK.in_hand.settle(delivery_tag)
 
     def restore_visible(self, *args: object, **kwargs: object) -> None:
-        """Put back what dead workers held; kombu's own sweep parses it, logs what it cannot, and drops it."""
-        self.channel.sweep()
+        """The heartbeat takes over what dead workers held; kombu's own sweep parses it, and logs it."""
 
     def restore_unacked_once(self, stderr: object = None) -> None:
         """Nothing to restore with a channel.
@@ -94,8 +92,8 @@ class Channel(kombu_redis.Channel):
 
     QoS = QoS
     Message = envelope.Message
-    unacked_key = "embedq:unacked"
-    unacked_index_key = "embedq:unacked_index"
+    unacked_key = names.UNACKED
+    unacked_index_key = names.INDEX
     unacked_mutex_key = "embedq:unacked_mutex"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -107,7 +105,7 @@ class Channel(kombu_redis.Channel):
         self._fetches = 0
         self._fetch_queues: list[str] = []
         self._fetch_acknowledged: list[str] = []
-        self._renewed_at = monotonic()
+        self._reconciled_at = -inf
         super().__init__(*args, **kwargs)
 
     @property
@@ -120,6 +118,14 @@ class Channel(kombu_redis.Channel):
         (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
+    @property
+    def hands(self) -> Hands:
+        """What else there is to say to Redis of messages in hand.
+
+        Over a client that adds no prefix of its own: kombu's prefixes only the first key of a script.
+        """
+        return Hands(redis.Redis(connection_pool=self.pool), self.global_keyprefix)
+
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Send the next command: a fetch, or after an empty one a sleep that a producer's token ends."""
         if not self.active_queues:
@@ -130,9 +136,6 @@ class Channel(kombu_redis.Channel):
             return
         connection = self.client.connection
         command = self._sleep_command() if self._asleep else self._fetch_command()
-        if command is None:
-            return
-        self._has_fetched = True
         self._in_poll = connection
         self._brpop_sent_at = monotonic()
         connection.send_command(*command)
@@ -140,24 +143,31 @@ class Channel(kombu_redis.Channel):
     def _sleep_command(self) -> list[object]:
         return ["BLPOP", self._key(WAKE_KEY), IDLE_WAIT]
 
-    def _fetch_command(self) -> list[object] | None:
-        rooms = DESK.governor.next_fetch(self.active_queues)
-        if not rooms:
-            return None
-        self._renew_when_due()
+    def _fetch_command(self) -> list[object]:
+        self._settle_hands()
+        self._has_fetched = True
         if self._script_missing:
-            self._plain_client().script_load(FETCH.text)
+            redis.Redis(connection_pool=self.pool).script_load(FETCH.text)
             self._script_missing = False
+        rooms = [] if DESK.isolation.is_on else DESK.governor.next_fetch(self.active_queues)
         rooms = self._with_priorities(rooms)
         self._fetch_queues = [queue.partition(self.sep)[0] for queue, _ in rooms]
         self._fetch_acknowledged = DESK.in_hand.unconfirmed(ACKNOWLEDGEMENTS)
         keys, arguments = self._fetch_arguments(rooms)
         return ["EVALSHA", FETCH.digest, len(keys), *keys, *arguments]
 
+    def _settle_hands(self) -> None:
+        """Before a fetch: give back what is to go back, and what a fetch brought whose answer was lost."""
+        self.hands.give_back(DESK.in_hand.returning)
+        if monotonic() - self._reconciled_at > RECONCILE_EVERY:  # at once on a new connection
+            self.hands.reconcile()
+            self._reconciled_at = monotonic()
+
     def _fetch_arguments(self, rooms: Sequence[tuple[str, int]]) -> tuple[list[str], list[object]]:
-        keys = [self._key(self.unacked_key), self._key(self.unacked_index_key)]
+        keys = self.hands.fetch_keys()
         acknowledged = self._fetch_acknowledged
-        arguments: list[object] = [uuid.uuid4().hex, FETCH_BYTES, len(acknowledged), *acknowledged]
+        arguments: list[object] = [DESK.process, DESK.next_number(), FETCH_BYTES]
+        arguments += (len(acknowledged), *acknowledged)
         for queue, room in rooms:
             keys.append(self._key(queue))
             arguments += (queue.partition(self.sep)[0], min(room, FETCH_MESSAGES))
@@ -195,10 +205,15 @@ class Channel(kombu_redis.Channel):
             self._asleep = True
             raise Empty from None
         DESK.in_hand.confirm(self._fetch_acknowledged)
-        if not reply:
+        is_leased, suspects, killers, *flat = reply
+        self._deliver_all(self._fetched(flat))
+        if not is_leased:
+            DESK.hurry()
+        elif not DESK.governor.stopped:
+            self._look_after_the_dead(suspects, killers)
+        if not flat:
             self._asleep = True
             raise Empty
-        self._deliver_all(reply)
         return True
 
     def _parse(self, command: str, options: dict[str, Any]) -> Any:
@@ -207,23 +222,51 @@ class Channel(kombu_redis.Channel):
             return self.client.parse_response(connection, command, **options)
         except self.connection_errors:
             connection.disconnect()  # the next tick reconnects
+            self._reconciled_at = -inf  # what this fetch brought may be recorded in our name
             raise
 
-    def _deliver_all(self, reply: list[Any]) -> None:
-        """Take every fetched message in hand before the first is delivered, so that an error strands none."""
-        fetched = [
-            (self._fetch_queues[reply[at] - 1], reply[at + 1].decode(), reply[at + 2])
-            for at in range(0, len(reply), 3)
+    def _fetched(self, flat: list[Any]) -> list[Fetched]:
+        return [
+            Fetched(self._fetch_queues[flat[at] - 1], flat[at + 1].decode(), flat[at + 2])
+            for at in range(0, len(flat), 3)
         ]
+
+    def _look_after_the_dead(self, suspects: int, killers: int) -> None:
+        """Bury killers, and see whether it is for this process to run suspects."""
+        for killer in self.hands.take_killer() if killers else ():
+            DESK.in_hand.take(killer.tag, killer.queue, len(killer.message))
+            DESK.bury_killer(killer.tag, killer.queue, killer.message)
+        now = monotonic()
+        may_claim = suspects and DESK.isolation.may_begin(now)
+        if may_claim and self.hands.claim_suspects(self.active_queues):
+            DESK.isolation.begin(now)
+            DESK.release()
+        self._take_step(DESK.isolation.step(now, DESK.in_hand.is_empty))
+
+    def _take_step(self, step: Step) -> None:
+        if step is Step.RETURN:
+            DESK.release()
+        elif step is Step.LEAVE:
+            self.hands.end_claim()
+            DESK.isolation.end(monotonic())
+        elif step is Step.TAKE:
+            group = self.hands.take_suspects(self.active_queues)
+            if not group:
+                DESK.isolation.end(monotonic())
+                return
+            DESK.isolation.taken(monotonic())
+            self._deliver_all(group)
+
+    def _deliver_all(self, fetched: Sequence[Fetched]) -> None:
+        """Take every fetched message in hand before the first is delivered, so that an error strands none."""
         for queue, tag, message in fetched:
             DESK.in_hand.take(tag, queue, len(message))
         callbacks = self.connection._callbacks
-        strangers = [tag for queue, tag, _ in fetched if queue not in callbacks]
-        if strangers:  # the queue was let go while the fetch was on its way
-            self.give_back(strangers)
         for queue, tag, message in fetched:
             if queue in callbacks:
                 self._deliver_one(queue, tag, message)
+            else:  # the queue was let go while the fetch was on its way
+                DESK.in_hand.give_back(tag)
 
     def _deliver_one(self, queue: str, tag: str, message: bytes) -> None:
         try:
@@ -235,70 +278,31 @@ class Channel(kombu_redis.Channel):
         ):  # the consumer catches what a job can cause: this is no message that kombu can build
             self.connection._deliver(envelope.unreadable(message, tag, queue), queue)
 
-    def give_back(self, tags: Sequence[str]) -> None:
-        """Put messages in hand back at the front of their queues, the oldest to be fetched first."""
-        in_hand = DESK.in_hand
-        young_first = [tag for tag in reversed(tags) if tag in in_hand]
-        if not young_first:
-            return
-        queues = [in_hand.queue_of(tag) for tag in young_first]
-        keys = [self._key(self.unacked_key), self._key(self.unacked_index_key), *map(self._key, queues)]
-        pairs = [part for pair in zip(young_first, queues, strict=True) for part in pair]
-        GIVE_BACK.run(self._plain_client(), keys, pairs)
-        in_hand.let_go(young_first)
-
-    def flush_acknowledgements(self) -> None:
-        """Confirm every acknowledgement now, without fetching."""
-        while acknowledged := DESK.in_hand.unconfirmed(ACKNOWLEDGEMENTS):
-            self._fetch_acknowledged = acknowledged
-            keys, arguments = self._fetch_arguments(())
-            FETCH.run(self._plain_client(), keys, [str(argument) for argument in arguments])
-            DESK.in_hand.confirm(acknowledged)
-
     def close(self) -> None:
         """Close; the channel that fetches hands everything over first when the worker is stopping."""
         if not self.closed and self._has_fetched and DESK.governor.stopped:
             try:
                 self._hand_over()
             except (*self.connection_errors, ResponseError) as error:
-                logger.warning("Redis did not take back %d messages in hand: %s", len(DESK.in_hand), error)
+                logger.warning(
+                    "Redis did not take back %d messages in hand (%s), another worker takes them over later",
+                    len(DESK.in_hand),
+                    type(error).__name__,
+                )
         super().close()
 
     def _hand_over(self) -> None:
         if self._in_poll:
             with suppress(Empty):
                 self._brpop_read()
-        self.flush_acknowledgements()
-        self.give_back(list(DESK.in_hand))
-
-    def _renew_when_due(self) -> None:
-        if monotonic() - self._renewed_at < RENEW_EVERY:
-            return
-        self._renewed_at = monotonic()
-        tags = list(DESK.in_hand)
-        with suppress(ResponseError):  # a server that refuses now is asked again later
-            for start in range(0, len(tags), 1000):
-                RENEW.run(
-                    self._plain_client(), [self._key(self.unacked_index_key)], tags[start : start + 1000]
-                )
-
-    def sweep(self) -> None:
-        """Put records that nobody renews back into their queues."""
-        keys = [self._key(self.unacked_key), self._key(self.unacked_index_key)]
-        try:
-            swept = SWEEP.run(self._plain_client(), keys, [str(ABANDONED_AFTER), self.global_keyprefix])
-        except ResponseError as error:
-            logger.warning("Redis refused to sweep, trying again: %s", error)
-        else:
-            if swept:
-                logger.warning("%s messages that a dead worker held are queued again", swept)
+        hands = self.hands
+        hands.acknowledge()
+        hands.give_back(sorted(DESK.in_hand, key=age))
+        hands.reconcile()
+        hands.leave()
 
     def _key(self, name: str) -> str:
         return f"{self.global_keyprefix}{name}"
-
-    def _plain_client(self) -> redis.Redis:
-        """A client that adds no prefix of its own: kombu's prefixes only the first key of a script."""
-        return redis.Redis(connection_pool=self.pool)
 
 
 class Transport(kombu_redis.Transport):

@@ -24,6 +24,7 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from embedq_worker.cancelling import cancel_all
 from embedq_worker.errors import LimiterAway
 from embedq_worker.limiter.exchange import (
     Grant,
@@ -104,7 +105,7 @@ class Limiter:
 
     async def close(self) -> None:
         """Tell what is not told yet, and close the connections."""
-        await _end([*self._runs.values(), *([self._mailbox] if self._mailbox else [])])
+        await cancel_all([*self._runs.values(), *([self._mailbox] if self._mailbox else [])])
         for gate in self._gates.values():
             try:
                 await gate.flush()
@@ -177,15 +178,6 @@ class Limiter:
         if self._trouble:
             logger.warning("Redis grants leases again")
         self._trouble = None
-
-
-async def _end(tasks: list[asyncio.Task[None]]) -> None:
-    """Cancel tasks until they have ended: redis-py swallows a cancellation that comes while it connects."""
-    left = set(tasks)
-    while left:
-        for task in left:
-            task.cancel()
-        _, left = await asyncio.wait(left, timeout=0.5)
 
 
 def _trouble(error: Exception) -> str:

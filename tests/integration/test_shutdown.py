@@ -1,0 +1,107 @@
+"""How a worker stops: what waits goes back at once, calls in flight are stored; a second signal is hard."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+
+from embedq.testing import faults
+from tests.support.stack import Stack, wait_until
+from tests.support.workers import Worker
+
+SETTINGS = '[models."text-embedding-3-small"]\nmax_concurrency = 1\nmax_inputs = 10\n'
+LANES = ("embedq.docs", "embedq.docs.bulk")
+
+
+def fill(stack: Stack, count: int) -> None:
+    """Enqueue single-item messages."""
+    with stack.producer() as producer:
+        for number in range(count):
+            producer.enqueue("docs", id=str(number), text=f"text number {number}")
+
+
+def terminate(worker: Worker, number: int = signal.SIGTERM) -> None:
+    """Send a signal and do not wait."""
+    os.kill(worker.pid, number)
+
+
+def test_what_waits_goes_back_at_once(stack: Stack) -> None:
+    """While a call is still in flight; the call's texts are stored, and nothing is called twice."""
+    stack.configure(SETTINGS)
+    stack.create("docs")
+    stack.api.configure(latency=3)
+    fill(stack, 100)
+    with stack.worker() as worker:
+        stack.api.wait_for(in_flight=1)
+        (call,) = stack.api.calls()
+        terminate(worker)
+        wait_until(lambda: stack.broker.llen("embedq.docs") == 100 - call.texts, 2)
+        assert stack.broker.hlen("embedq:unacked") == call.texts
+        assert worker.wait() == 0
+    assert len(stack.stored("docs")) == call.texts
+    assert stack.broker.hlen("embedq:unacked") == stack.broker.zcard("embedq:workers") == 0
+    assert stack.broker.llen("embedq.docs") == 100 - call.texts
+
+
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
+def test_a_second_signal_is_hard_and_loses_nothing(stack: Stack, second: int) -> None:
+    """A call that never ends is given up, and its texts are queued."""
+    stack.configure(SETTINGS)
+    stack.create("docs")
+    stack.api.inject(faults.Hang())
+    fill(stack, 50)
+    with stack.worker() as worker:
+        stack.api.wait_for(in_flight=1)
+        terminate(worker)
+        wait_until(lambda: stack.broker.llen("embedq.docs") >= 40, 5)
+        terminate(worker, second)
+        began = time.monotonic()
+        worker.wait(10)
+        assert time.monotonic() - began < 5
+    assert stack.broker.llen("embedq.docs") == 50
+    assert stack.broker.hlen("embedq:unacked") == 0
+
+
+def test_a_call_that_outlasts_the_drain_time_is_given_up(stack: Stack) -> None:
+    """In order, with exit code 0; its texts are queued."""
+    stack.configure("[worker]\ndrain_time = 1.0\n" + SETTINGS)
+    stack.create("docs")
+    stack.api.inject(faults.Hang())
+    fill(stack, 20)
+    with stack.worker() as worker:
+        stack.api.wait_for(in_flight=1)
+        began = time.monotonic()
+        assert worker.stop() == 0
+        assert 1.0 <= time.monotonic() - began < 3.5
+    assert stack.broker.llen("embedq.docs") == 20
+
+
+def test_ctrl_c_stops_all_processes_in_order(stack: Stack) -> None:
+    """Of a worker of several processes."""
+    stack.create("docs")
+    with stack.worker(processes=2) as worker:
+        terminate(worker, signal.SIGINT)
+        assert worker.wait(20) == 0
+    assert stack.broker.zcard("embedq:workers") == 0, worker.output
+
+
+def test_a_worker_stops_while_redis_is_away(stack: Stack) -> None:
+    """It cannot give back; it ends all the same, and its lease lapses."""
+    stack.configure(SETTINGS)
+    stack.create("docs")
+    fill(stack, 20)
+    stack.api.configure(latency=0.5)
+    with stack.worker() as worker:
+        stack.api.wait_for(calls=1)
+        stack.broker.client_pause(4000)
+        try:
+            worker.stop(timeout=20)
+        except subprocess.TimeoutExpired:
+            pytest.fail("it did not end:\n" + worker.output)
+    with stack.worker():
+        stack.wait_until_done(45)
+    assert len(stack.stored("docs")) == 20

@@ -1,0 +1,71 @@
+"""When a process runs suspects, and when it goes back to what is new."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedq_worker.intake.isolation import TURN, Isolation, Step
+
+
+def begun(at: float = 0.0) -> Isolation:
+    """One whose claim was granted."""
+    isolation = Isolation()
+    isolation.begin(at)
+    return isolation
+
+
+def test_it_takes_groups_while_its_hands_are_empty() -> None:
+    """One after the other."""
+    isolation = begun()
+    assert isolation.step(1, is_empty=False) is Step.NOTHING
+    assert isolation.step(2, is_empty=True) is Step.TAKE
+    isolation.taken(2)
+    assert isolation.step(3, is_empty=False) is Step.NOTHING
+    assert isolation.step(4, is_empty=True) is Step.TAKE
+
+
+def test_without_a_group_it_is_free_at_once() -> None:
+    """And may claim again."""
+    isolation = begun()
+    isolation.taken(1)
+    isolation.end(2)
+    assert not isolation.is_on
+    assert isolation.may_begin(2)
+
+
+def test_hands_that_do_not_empty_end_the_claim() -> None:
+    """A call that hangs must not keep the process from all others."""
+    isolation = begun()
+    assert isolation.step(TURN + 1, is_empty=False) is Step.LEAVE
+
+
+def test_a_turn_ends() -> None:
+    """What waits is given back once, calls in flight end; then the process owes others as much time."""
+    isolation = begun()
+    isolation.taken(10)
+    late = 10 + TURN + 1
+    assert isolation.step(late, is_empty=False) is Step.RETURN
+    assert isolation.step(late + 1, is_empty=False) is Step.NOTHING
+    assert isolation.step(late + 2, is_empty=True) is Step.LEAVE
+    isolation.end(late + 2)
+    assert not isolation.may_begin(late + 3)
+    assert isolation.may_begin(late + 2 + TURN + 3)
+
+
+@given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=60))
+def test_it_never_takes_with_something_in_hand_and_always_ends(moments: list[tuple[float, bool]]) -> None:
+    """Whatever the hands do, after a turn there is no further group."""
+    isolation, now, first = begun(), 0.0, None
+    for passed, is_empty in moments:
+        now += passed
+        step = isolation.step(now, is_empty)
+        if step is Step.TAKE:
+            assert is_empty
+            first = now if first is None else first
+            assert now - first <= TURN
+            isolation.taken(now)
+        elif step is Step.LEAVE:
+            isolation.end(now)
+            assert not isolation.is_on
+            return

@@ -1,0 +1,35 @@
+#!lua flags=allow-oom
+-- Renew the lease of a process, and with it the leases of all messages in its hands.
+--
+-- KEYS[1]  zset    <prefix>embedq:workers        process → server time in seconds at which its lease lapses
+-- KEYS[2]  zset    <prefix>embedq:dead           processes whose messages are being taken over
+-- KEYS[3]  string  <prefix>embedq:taken_over:<process>   set when this process was taken over
+-- KEYS[4]  string  <prefix>embedq:last_beat      server time of the last beat of any process
+-- KEYS[5]  string  <prefix>embedq:amnesty        server time before which nobody is taken over
+--
+-- ARGV[1]  this process
+-- ARGV[2]  life of a lease, seconds
+-- ARGV[3]  seconds without a beat of anybody that mean that the server was away: those who live could not renew, and need a
+--          lease's time to do so
+--
+-- Returns 'renewed'; 'new', for one that this memory does not know; or 'taken over', for one whose messages were taken away from
+-- it while it was silent. Then whether anybody's messages are to be taken over now.
+
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local life = tonumber(ARGV[2])
+
+local last = redis.call('GET', KEYS[4])
+if not last or now - last > tonumber(ARGV[3]) then
+  redis.call('SET', KEYS[5], string.format('%.6f', now + life))
+end
+redis.call('SET', KEYS[4], string.format('%.6f', now))
+
+local added = redis.call('ZADD', KEYS[1], now + life, ARGV[1])
+local status = added == 1 and 'new' or 'renewed'
+if redis.call('DEL', KEYS[3]) == 1 then
+  status = 'taken over'
+end
+
+local lapsed = redis.call('ZCOUNT', KEYS[1], '-inf', now) > 0 and now >= tonumber(redis.call('GET', KEYS[5]) or 0)
+return {status, (lapsed or redis.call('EXISTS', KEYS[2]) == 1) and 1 or 0}

@@ -1,0 +1,27 @@
+#!lua flags=allow-oom
+-- Claim the right to run suspects: at most half of the fleet does so at a time, the others go on with what is new.
+--
+-- KEYS[1]  hash  <prefix>embedq:alone     process → "deaths size" of the group that it runs; size 0 while it empties its hands
+-- KEYS[2]  zset  <prefix>embedq:workers   process → server time in seconds at which its lease lapses
+-- KEYS[3]  list  <prefix>embedq:suspects  "number deaths queue" of each group
+--
+-- ARGV[1]  this process
+-- ARGV[2…] the queues that it serves, without prefix
+--
+-- Returns 1 if it may, and there is a group for it; else 0.
+
+local alive = redis.call('ZCOUNT', KEYS[2], redis.call('TIME')[1], '+inf')
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= math.max(1, math.floor(alive / 2)) then
+  return 0
+end
+local serves = {}
+for number = 2, #ARGV do
+  serves[ARGV[number]] = true
+end
+for _, entry in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do
+  if serves[string.match(entry, '^%d+ %d+ (.*)$')] then
+    redis.call('HSET', KEYS[1], ARGV[1], '0 0')
+    return 1
+  end
+end
+return 0

@@ -1,0 +1,174 @@
+"""The heartbeat renews this process's lease, and takes messages over from processes that are dead.
+
+All that a process holds is leased with it. The engine's thread beats and not the hub, which stands still
+while a worker stops; a worker whose engine stands still is as good as dead.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from math import inf
+from time import monotonic
+from typing import cast
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from embedq_worker.intake import names
+from embedq_worker.intake.scripts import BEAT, LEAVE, TAKE_OVER, Script
+
+logger = logging.getLogger(__name__)
+
+BEATS = 6
+"""Beats in the time within which a dead worker's messages are taken over."""
+LIFE = 4
+"""Beats that a lease lives: together with the time until somebody looks, it stays within that time."""
+SILENCE = 2
+"""Beats without a word of anybody after which the server was away, not the workers."""
+GROUP_BYTES = 2 << 20
+"""Bytes of messages that one script moves."""
+
+
+class Heartbeat:
+    """``seconds``: within which a dead worker's messages are taken over, ``[worker] message_lease``.
+
+    ``on_taken_over`` is called when this process was taken for dead, on the engine's thread.
+    """
+
+    def __init__(
+        self,
+        broker_url: str,
+        process: str,
+        seconds: float,
+        *,
+        key_prefix: str = "",
+        on_taken_over: Callable[[], None],
+    ) -> None:
+        self._url = broker_url
+        self._process = process
+        self._interval = seconds / BEATS
+        self._prefix = key_prefix
+        self._on_taken_over = on_taken_over
+        self._renewed_at = -inf
+        self._now = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_away = False
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the lease has not lapsed: nobody else works on what is in hand. From any thread."""
+        return monotonic() < self._renewed_at + LIFE * self._interval
+
+    @property
+    def renewed_at(self) -> float:
+        """When the lease was last renewed, by the monotonic clock; minus infinity before the first time."""
+        return self._renewed_at
+
+    def hurry(self) -> None:
+        """Beat now. From any thread."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._now.set)
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        self._loop = asyncio.get_running_loop()
+        client = redis.Redis.from_url(
+            self._url,
+            socket_timeout=max(1.0, 2 * self._interval),
+            socket_connect_timeout=max(1.0, 2 * self._interval),
+            retry=Retry(NoBackoff(), 1),  # for a connection that the server has closed
+        )
+        try:
+            while True:
+                self._now.clear()
+                await self._try_to_beat(client)
+                try:
+                    async with asyncio.timeout(self._interval):
+                        await self._now.wait()
+                except TimeoutError:
+                    pass
+        finally:
+            await self._leave(client)
+            await client.aclose()
+
+    async def _leave(self, client: redis.Redis) -> None:
+        """End the lease, unless something is recorded in this process's name: the channel gives that back."""
+        try:
+            await self._run(client, LEAVE, [names.WORKERS, names.ALONE, names.INDEX], [self._process])
+        except (RedisError, OSError):
+            return  # it lapses by itself
+
+    async def _try_to_beat(self, client: redis.Redis) -> None:
+        try:
+            if await self._beat(client):
+                while await self._take_over(client):
+                    pass
+        except (RedisError, OSError) as error:
+            if not self._is_away:
+                logger.warning(
+                    "Redis is away (%s), leases of messages in hand are not renewed; look whether it runs",
+                    type(error).__name__,
+                )
+            self._is_away = True
+
+    async def _beat(self, client: redis.Redis) -> bool:
+        """Renew; whether somebody is to be taken over."""
+        began = monotonic()
+        keys = [names.WORKERS, names.DEAD, names.TAKEN_OVER + self._process, names.LAST_BEAT, names.AMNESTY]
+        arguments = [self._process, f"{LIFE * self._interval:.3f}", f"{SILENCE * self._interval:.3f}"]
+        status, others = cast("tuple[bytes, int]", await self._run(client, BEAT, keys, arguments))
+        if status == b"taken over":
+            logger.warning(
+                "this process was silent for longer than its lease, others have its messages now; "
+                "look whether the machine is overloaded or was paused, or raise [worker] message_lease"
+            )
+            self._on_taken_over()
+        elif self._is_away:
+            logger.warning("Redis is back, the leases of messages in hand are renewed")
+        self._is_away = False
+        self._renewed_at = began
+        return bool(others)
+
+    async def _take_over(self, client: redis.Redis) -> bool:
+        """One step; whether there may be another."""
+        keys = [
+            names.WORKERS,
+            names.DEAD,
+            names.AMNESTY,
+            names.UNACKED,
+            names.INDEX,
+            names.ALONE,
+            names.SUSPECTS,
+            names.SUSPECTS_NUMBER,
+            names.KILLERS,
+        ]
+        arguments = [self._prefix + names.TAKEN_OVER, str(GROUP_BYTES)]
+        reply = await self._run(client, TAKE_OVER, keys, arguments)
+        if not reply:
+            return False
+        dead, messages, what = cast("tuple[bytes, int, bytes]", reply)
+        if messages:
+            logger.warning(_SAYS[what], messages, dead.decode())
+        return True
+
+    async def _run(
+        self, client: redis.Redis, script: Script, keys: list[str], arguments: list[str]
+    ) -> object:
+        prefixed = [self._prefix + key for key in keys]
+        try:
+            return await client.evalsha(script.digest, len(keys), *prefixed, *arguments)
+        except NoScriptError:
+            return await client.eval(script.text, len(keys), *prefixed, *arguments)
+
+
+_SAYS = {
+    b"suspects": "%d messages that the dead worker %s held are taken over; one of them may have killed it, "
+    "so they run apart from others",
+    b"killer": "%d message has killed its worker three times while it ran alone, last %s; "
+    "it becomes a dead letter",
+    b"query": "%d queries that the dead worker %s held are dropped, whoever asked has to ask again",
+}

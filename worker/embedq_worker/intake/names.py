@@ -1,0 +1,18 @@
+"""The Redis keys that messages are held under; the headers of the scripts say what is in them."""
+
+from __future__ import annotations
+
+from embedq.contract import UNACKED_KEY
+
+UNACKED = UNACKED_KEY
+INDEX = "embedq:unacked_index"
+WORKERS = "embedq:workers"
+DEAD = "embedq:dead"
+TAKEN_OVER = "embedq:taken_over:"
+"""Stem, before a process."""
+LAST_BEAT = "embedq:last_beat"
+AMNESTY = "embedq:amnesty"
+ALONE = "embedq:alone"
+SUSPECTS = "embedq:suspects"
+SUSPECTS_NUMBER = "embedq:suspects_number"
+KILLERS = "embedq:killers"
