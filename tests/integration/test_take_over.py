@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from embedq_worker.intake import names
+from embedq_worker.store.queues import purge, waiting
 from tests.support.hands import FakeWorker
 
 QUEUE = "embedq.docs"
@@ -43,7 +44,8 @@ def test_a_dead_worker_is_taken_over_in_groups(broker: redis.Redis) -> None:
     dead.fetch(300)
     dead.die()
     assert alive.take_over() == [(128, "suspects"), (128, "suspects"), (44, "suspects"), (0, "done")]
-    assert broker.llen(QUEUE) == broker.hlen(names.UNACKED) == broker.zcard(names.INDEX) == 0
+    assert broker.llen(QUEUE) == 0
+    assert broker.hlen(names.UNACKED) == broker.zcard(names.INDEX) == 300  # not done
     assert broker.llen(names.SUSPECTS) == 3
     assert alive.claim()
     assert list(alive.take_suspects().values()) == [str(each).encode() for each in range(128)]
@@ -135,6 +137,21 @@ def test_who_holds_messages_does_not_leave(broker: redis.Redis) -> None:
     assert process.leave()
 
 
+def test_a_dropped_collections_suspects_are_purged(broker: redis.Redis) -> None:
+    """Nobody serves their queue any more; others' stay."""
+    fill(broker, 200)
+    fill(broker, 3, "embedq.other")
+    for name, queue in (("p", QUEUE), ("q", "embedq.other")):
+        dead = worker(broker, name, queue)
+        dead.fetch(200)
+        dead.die()
+    worker(broker, "alive").take_over()
+    assert waiting(broker, "docs").in_hand == 200
+    assert purge(broker, "docs") == 200
+    assert not waiting(broker, "docs")
+    assert broker.hlen(names.UNACKED) == broker.zcard(names.INDEX) == 3
+
+
 def test_only_a_death_while_alone_counts(broker: redis.Redis) -> None:
     """One message among two is not alone; three times alone is enough."""
     fill(broker, 1)
@@ -151,6 +168,7 @@ def test_only_a_death_while_alone_counts(broker: redis.Redis) -> None:
         process.die()
     undertaker = worker(broker, "undertaker")
     assert undertaker.take_over() == [(1, "killer"), (0, "done")]
+    assert broker.hlen(names.UNACKED) == 1
     assert not undertaker.claim()
     assert undertaker.take_killer() == b"0"
     undertaker.acknowledge_all()
@@ -166,7 +184,7 @@ def test_exactly_the_killers_are_found(broker: redis.Redis, seed: int) -> None:
     done, buried, deaths = set(), set(), 0
     numbers = count()
     process = worker(broker, "p")
-    while broker.llen(QUEUE) or broker.llen(names.SUSPECTS) or broker.hlen(names.UNACKED):
+    while broker.llen(QUEUE) or broker.hlen(names.UNACKED):
         if not (process.claim() and process.take_suspects()):
             process.fetch(1024)
         if killers & set(process.held.values()):

@@ -6,7 +6,7 @@
 -- KEYS[2]    zset  <prefix>embedq:unacked_index   tag, all with score 0, so that a process's tags are a range by name
 -- KEYS[3]    zset  <prefix>embedq:workers         process → server time in seconds at which its lease lapses
 -- KEYS[4]    list  <prefix>embedq:suspects        groups of messages whose worker died (take_over.lua)
--- KEYS[5]    list  <prefix>embedq:killers         records of messages that are to become dead letters (take_over.lua)
+-- KEYS[5]    list  <prefix>embedq:killers         messages that are to become dead letters (take_over.lua)
 -- KEYS[6…]   list  the queues, in the order in which they are to be served
 --
 -- ARGV[1]    this process

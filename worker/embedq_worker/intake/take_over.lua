@@ -2,7 +2,8 @@
 -- Take messages away from a process whose lease has lapsed. One of them may have killed it, so none goes back to its queue: they
 -- become suspects, in groups of one queue, which run with nothing else in hand (take_suspects.lua). When that kills a
 -- process again, the group is split in parts, until a message is alone; only then its deaths are counted, and after DEATHS
--- it is a killer. One call takes one group, so that the server is never held up for long.
+-- it is a killer. One call takes one group, so that the server is never held up for long. Their records stay where they are,
+-- under the tags suspects-<number>:<queue>:<message> and killers:<queue>:<number>.
 --
 -- KEYS[1]  zset    <prefix>embedq:workers          process → server time in seconds at which its lease lapses
 -- KEYS[2]  zset    <prefix>embedq:dead             processes whose messages are being taken over, by the time of it
@@ -10,9 +11,9 @@
 -- KEYS[4]  hash    <prefix>embedq:unacked          tag → ["message","","queue"]
 -- KEYS[5]  zset    <prefix>embedq:unacked_index    tag, all with score 0
 -- KEYS[6]  hash    <prefix>embedq:alone            process → "deaths size" of the group that it runs; size 0 while it empties its hands
--- KEYS[7]  list    <prefix>embedq:suspects         "number deaths queue" of each group, whose records are in the list <KEYS[7]>:<number>
--- KEYS[8]  string  <prefix>embedq:suspects_number  the last group's number
--- KEYS[9]  list    <prefix>embedq:killers          records of killers
+-- KEYS[7]  list    <prefix>embedq:suspects         "number deaths queue" of each group
+-- KEYS[8]  string  <prefix>embedq:suspects_number  the last number of a group or killer
+-- KEYS[9]  list    <prefix>embedq:killers          tags of killers
 --
 -- ARGV[1]  stem of the keys embedq:taken_over:<process>
 -- ARGV[2]  bytes of messages after which a group ends (one message always fits)
@@ -61,6 +62,11 @@ local function take(tags)
   return queue, records
 end
 
+local function keep(tag, record)
+  redis.call('HSET', KEYS[4], tag, record)
+  redis.call('ZADD', KEYS[5], 0, tag)
+end
+
 local dead = next_dead()
 if not dead then
   return nil
@@ -85,11 +91,15 @@ end
 if size == 1 then
   deaths = deaths + 1
 end
+local number = redis.call('INCR', KEYS[8])
 if deaths >= DEATHS then
-  redis.call('RPUSH', KEYS[9], unpack(records))
+  local tag = 'killers:' .. queue .. ':' .. number
+  keep(tag, records[1])
+  redis.call('RPUSH', KEYS[9], tag)
   return {dead, #records, 'killer'}
 end
-local number = redis.call('INCR', KEYS[8])
-redis.call('RPUSH', KEYS[7] .. ':' .. number, unpack(records))
+for at, record in ipairs(records) do
+  keep('suspects-' .. number .. ':' .. queue .. string.format(':%05d', at), record)
+end
 redis.call('RPUSH', KEYS[7], number .. ' ' .. deaths .. ' ' .. queue)
 return {dead, #records, 'suspects'}

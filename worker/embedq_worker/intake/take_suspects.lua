@@ -5,7 +5,7 @@
 -- KEYS[2]  zset  <prefix>embedq:unacked_index  tag, all with score 0
 -- KEYS[3]  zset  <prefix>embedq:workers        process → server time in seconds at which its lease lapses
 -- KEYS[4]  hash  <prefix>embedq:alone          process → "deaths size" of the group that it runs
--- KEYS[5]  list  <prefix>embedq:suspects       "number deaths queue" of each group, whose records are in the list <KEYS[5]>:<number>
+-- KEYS[5]  list  <prefix>embedq:suspects       "number deaths queue" of each group (take_over.lua)
 --
 -- ARGV[1]  this process
 -- ARGV[2]  number of this fetch, as in fetch.lua
@@ -25,7 +25,7 @@ local function next_group()
     local number, deaths, queue = string.match(entry, '^(%d+) (%d+) (.*)$')
     if serves[queue] then
       redis.call('LREM', KEYS[5], 1, entry)
-      return KEYS[5] .. ':' .. number, deaths, queue
+      return 'suspects-' .. number, deaths, queue
     end
   end
 end
@@ -40,14 +40,18 @@ if not group then
   return {}
 end
 local reply = {}
-for number, record in ipairs(redis.call('LRANGE', group, 0, -1)) do
+for number, suspect in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], '[' .. group .. ':', '(' .. group .. ';')) do
   local tag = process .. ':' .. queue .. ':' .. ARGV[2] .. string.format('.%05d', number)
-  redis.call('HSET', KEYS[1], tag, record)
-  redis.call('ZADD', KEYS[2], 0, tag)
-  reply[#reply + 1] = queue
-  reply[#reply + 1] = tag
-  reply[#reply + 1] = string.sub(record, 2, -(#queue + 8))
+  local record = redis.call('HGET', KEYS[1], suspect)
+  redis.call('HDEL', KEYS[1], suspect)
+  redis.call('ZREM', KEYS[2], suspect)
+  if record then
+    redis.call('HSET', KEYS[1], tag, record)
+    redis.call('ZADD', KEYS[2], 0, tag)
+    reply[#reply + 1] = queue
+    reply[#reply + 1] = tag
+    reply[#reply + 1] = string.sub(record, 2, -(#queue + 8))
+  end
 end
-redis.call('DEL', group)
 redis.call('HSET', KEYS[4], process, deaths .. ' ' .. #reply / 3)
 return reply

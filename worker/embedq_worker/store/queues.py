@@ -1,8 +1,11 @@
-"""A collection's messages in Redis: queued in its lanes, or in the hands of workers."""
+"""A collection's messages in Redis: queued in its lanes, in the hands of workers, or suspect.
+
+Of suspects, messages whose worker died, ``intake/take_over.lua`` says more.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 
@@ -12,10 +15,12 @@ if TYPE_CHECKING:
     import redis
 
 LANES: tuple[Lane, ...] = get_args(Lane)
+SUSPECTS = "embedq:suspects"
+INDEX = "embedq:unacked_index"
 
 
 class Waiting(msgspec.Struct, frozen=True):
-    """Messages of one collection that are not done: queued by lane, and in hand."""
+    """Messages of one collection that are not done: queued by lane, and in hand or suspect."""
 
     queued: dict[Lane, int]
     in_hand: int
@@ -39,14 +44,38 @@ def waiting(client: redis.Redis, collection: str, key_prefix: str = "") -> Waiti
 
 
 def purge(client: redis.Redis, collection: str, key_prefix: str = "") -> int:
-    """Delete the queues of a collection; returns how many messages they held.
+    """Delete the queues of a collection and its suspects; returns how many messages these were.
 
     Messages in hand are left to their workers.
     """
-    keys = [key_prefix + queue_name(collection, lane) for lane in LANES]
+    names = [queue_name(collection, lane) for lane in LANES]
+    return _purge_queues(client, names, key_prefix) + _purge_suspects(client, names, key_prefix)
+
+
+def _purge_queues(client: redis.Redis, names: list[str], key_prefix: str) -> int:
+    keys = [key_prefix + name for name in names]
     with client.pipeline(transaction=True) as pipe:
         for key in keys:
             pipe.llen(key)
         pipe.delete(*keys)
         *lengths, _ = pipe.execute()
     return sum(lengths)
+
+
+def _purge_suspects(client: redis.Redis, names: list[str], key_prefix: str) -> int:
+    purged = 0
+    for entry in cast("list[bytes]", client.lrange(key_prefix + SUSPECTS, 0, -1)):
+        number, _, queue = entry.decode().split(" ", 2)
+        # Whoever takes a group off the list has it for itself.
+        if queue in names and client.lrem(key_prefix + SUSPECTS, 1, entry.decode()):
+            purged += _purge_group(client, f"suspects-{number}", key_prefix)
+    return purged
+
+
+def _purge_group(client: redis.Redis, group: str, key_prefix: str) -> int:
+    tags = cast("list[bytes]", client.zrangebylex(key_prefix + INDEX, f"[{group}:", f"({group};"))
+    with client.pipeline(transaction=True) as pipe:
+        pipe.hdel(key_prefix + UNACKED_KEY, *tags)
+        pipe.zrem(key_prefix + INDEX, *tags)
+        pipe.execute()
+    return len(tags)
