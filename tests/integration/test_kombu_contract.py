@@ -77,3 +77,12 @@ def test_the_pool_is_given_what_it_takes_apart() -> None:
 def test_the_hub_can_be_poked_from_another_thread() -> None:
     """``call_soon`` wakes the poller (kombu 5.7 is the first in which it does)."""
     assert "waker.wake()" in inspect.getsource(Hub.call_soon)
+
+
+def test_a_request_that_is_rejected_is_ready_and_sends_no_second_rejection() -> None:
+    """How a message that goes back leaves Celery's books: ``acknowledged`` is set, the event is ours."""
+    failure = inspect.getsource(celery_request.Request.on_failure)
+    assert failure.index("task_ready(self)") < failure.index("isinstance(exc, Reject)")
+    assert "return self.reject(requeue=exc.requeue)" in failure
+    assert "if not self.acknowledged" in inspect.getsource(celery_request.Request.reject)
+    assert callable(celery_request.Request.send_event)

@@ -152,6 +152,7 @@ class Bed:
 
     def __init__(self, *, batch_wait: float = 0.0, retry_time: float = 60.0, inputs: int = 8) -> None:
         self.client = FakeClient()
+        self.may_call = True
         limiter = FakeLimiter()
         self.model = Model(id="m", dimensions=4, max_inputs=inputs, max_concurrency=3, requests_per_minute=50)
         self.dispatcher = Dispatcher(
@@ -160,6 +161,7 @@ class Bed:
             limiter=cast("Limiter", limiter),
             batch_wait=batch_wait,
             retry_time=retry_time,
+            may_call=lambda: self.may_call,
         )
         [self.gate] = limiter.gates
         self.running: asyncio.Task[None]

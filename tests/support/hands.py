@@ -8,6 +8,7 @@ from typing import Any, cast
 import redis
 
 from embedq_worker.intake import names
+from embedq_worker.intake.heartbeat import DEATHS
 from embedq_worker.intake.scripts import (
     BEAT,
     CLAIM_SUSPECTS,
@@ -88,7 +89,7 @@ class FakeWorker:
             names.KILLERS,
         )
         steps = []
-        while reply := self._run(TAKE_OVER, keys, [names.TAKEN_OVER, str(2 << 20)]):
+        while reply := self._run(TAKE_OVER, keys, [names.TAKEN_OVER, str(2 << 20), str(DEATHS)]):
             _, count, what = cast("tuple[bytes, int, bytes]", reply)
             steps.append((count, what.decode()))
         return steps

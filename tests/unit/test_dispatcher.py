@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from embedq_worker.engine.texts import Shape
-from embedq_worker.errors import Refused
+from embedq_worker.errors import NotCalled, Refused, Transient
 from embedq_worker.limiter import Flow, Limits, Want
 from tests.support.dispatching import (
     ASKED,
@@ -174,3 +174,30 @@ async def test_what_a_grant_leaves_over_becomes_due() -> None:
         assert BULK not in bed.gate.wants
         await bed.wanted()
         assert bed.gate.wants[BULK].calls == 1
+
+
+async def test_nothing_is_called_without_leave(bed: Bed) -> None:
+    """The lease of what is in hand has lapsed, another process may call for it; with leave it goes on."""
+    bed.may_call = False
+    await bed.ask("a")
+    await bed.grant(BULK)
+    assert bed.client.calls == []
+    assert bed.gate.verdicts == ["unused"]
+    bed.may_call = True
+    await bed.wanted()
+    await bed.grant(BULK)
+    assert bed.client.calls == [["a"]]
+
+
+async def test_a_call_that_fails_after_everybody_left_is_not_made_again(bed: Bed) -> None:
+    """Those who waited are told that nobody was asked again."""
+    bed.client.held = asyncio.Event()
+    bed.client.failures = [Transient(500)]
+    [left] = await bed.ask("a")
+    await bed.grant(BULK)
+    left.is_gone = True
+    bed.client.held.set()
+    await settled()
+    [error] = left.errors
+    assert isinstance(error, NotCalled)
+    assert bed.client.calls == [["a"]]

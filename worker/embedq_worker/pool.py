@@ -30,7 +30,7 @@ from embedq_worker.engine.steady import described
 from embedq_worker.engine.work import Outcome, Summary
 from embedq_worker.errors import AllItemsDead
 from embedq_worker.intake.desk import DESK
-from embedq_worker.intake.heartbeat import Heartbeat
+from embedq_worker.intake.heartbeat import DEATHS, Heartbeat
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +61,7 @@ class EnginePool(BasePool):
         self._changed = threading.Event()
         """There are completions, or no more is to be waited for."""
         self._is_hurried = False
+        self._is_untold = False
         self._tell: Callable[[], None] = _tell_nobody
         heartbeat = Heartbeat(
             self._settings.broker_url,
@@ -175,7 +176,9 @@ class EnginePool(BasePool):
         try:
             self._tell()
         except Exception as error:
-            logger.warning("Redis could not be told what is done (%s)", type(error).__name__)
+            if not self._is_untold:
+                logger.warning("Redis could not be told what is done (%s)", type(error).__name__)
+            self._is_untold = True
 
     def _release(self) -> None:
         """Have what waits in the engine come back as given back. From any thread."""
@@ -192,6 +195,7 @@ class EnginePool(BasePool):
                 finish=lambda summary: self._complete(partial(_end, tag, summary)),
                 not_a_job="killed_its_worker",
                 cause="killer",
+                attempts=DEATHS,
             )
         )
 

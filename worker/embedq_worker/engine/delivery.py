@@ -51,6 +51,8 @@ class Delivery:
     """Why it is not a job, if that is known already."""
     cause: str = "not_a_job"
     """The class of the dead letter that it becomes then."""
+    attempts: int = 0
+    """How often it was tried before that."""
 
     @property
     def collection(self) -> str:

@@ -181,7 +181,7 @@ class Dispatcher:
         return max(0.0, self._batch_wait - batcher.oldest_wait)
 
     def _granted(self, grant: Grant) -> None:
-        may_call = not self._stopped and self._has_leave()
+        may_call = not self._stopped and self._has_leave(grant)
         batch = self._batch_for(grant) if may_call else None
         if batch is None:
             self._gate.release(grant, Outcome("unused"))
@@ -190,10 +190,10 @@ class Dispatcher:
         self._calls.add(call)
         call.add_done_callback(self._call_ended)
 
-    def _has_leave(self) -> bool:
+    def _has_leave(self, grant: Grant) -> bool:
         """Whether what is in hand is still ours: else another process may be calling for it."""
         if not self._may_call():
-            self._said.clear()
+            self._said[grant.flow] = _CHANGED
             asyncio.get_running_loop().call_later(_ASK_AGAIN, self._changed.set)
             return False
         return True

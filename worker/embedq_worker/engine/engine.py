@@ -353,6 +353,7 @@ class _Parts:
             lane=delivery.lane,
             cause=delivery.cause,
             code=code,
+            attempts=delivery.attempts,
             payload=as_payload(delivery.payload),
         )
         self._burials.add(letter, partial(delivery.finish, {"items": 1, "dead": 1}))

@@ -29,6 +29,8 @@ LIFE = 4
 """Beats that a lease lives: together with the time until somebody looks, it stays within that time."""
 SILENCE = 2
 """Beats without a word of anybody after which the server was away, not the workers."""
+DEATHS = 3
+"""Deaths of workers, while they ran a message alone, that make it a killer."""
 GROUP_BYTES = 2 << 20
 """Bytes of messages that one script moves."""
 
@@ -146,7 +148,7 @@ class Heartbeat:
             names.SUSPECTS_NUMBER,
             names.KILLERS,
         ]
-        arguments = [self._prefix + names.TAKEN_OVER, str(GROUP_BYTES)]
+        arguments = [self._prefix + names.TAKEN_OVER, str(GROUP_BYTES), str(DEATHS)]
         reply = await self._run(client, TAKE_OVER, keys, arguments)
         if not reply:
             return False

@@ -1,8 +1,8 @@
 #!lua flags=allow-oom
 -- Take messages away from a process whose lease has lapsed. One of them may have killed it, so none goes back to its queue: they
 -- become suspects, in groups of one queue, which run with nothing else in hand (take_suspects.lua). When that kills a
--- process again, the group is split in parts, until a message is alone; only then its deaths are counted, and after DEATHS
--- it is a killer. One call takes one group, so that the server is never held up for long. Their records stay where they are,
+-- process again, the group is split in parts, until a message is alone; only then its deaths are counted, and after some it
+-- is a killer. One call takes one group, so that the server is never held up for long. Their records stay where they are,
 -- under the tags suspects-<number>:<queue>:<message> and killers:<queue>:<number>.
 --
 -- KEYS[1]  zset    <prefix>embedq:workers          process → server time in seconds at which its lease lapses
@@ -17,6 +17,7 @@
 --
 -- ARGV[1]  stem of the keys embedq:taken_over:<process>
 -- ARGV[2]  bytes of messages after which a group ends (one message always fits)
+-- ARGV[3]  deaths while alone after which a message is a killer
 --
 -- Returns nothing when nobody is to be taken over, else the process, how many of its messages were taken, and what became
 -- of them: 'suspects', 'killer', 'query' (dropped: whoever asked has given up), or 'done' when it has none left.
@@ -24,7 +25,6 @@
 
 local GROUP = 128  -- messages: few enough to bisect quickly, many enough that the innocent are soon done
 local PARTS = 8
-local DEATHS = 3
 local REMEMBERED = 86400  -- seconds for which a process that comes back is told
 
 local time = redis.call('TIME')
@@ -92,7 +92,7 @@ if size == 1 then
   deaths = deaths + 1
 end
 local number = redis.call('INCR', KEYS[8])
-if deaths >= DEATHS then
+if deaths >= tonumber(ARGV[3]) then
   local tag = 'killers:' .. queue .. ':' .. number
   keep(tag, records[1])
   redis.call('RPUSH', KEYS[9], tag)

@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import cached_property
 from math import inf
 from queue import Empty
 from time import monotonic
@@ -118,7 +119,7 @@ class Channel(kombu_redis.Channel):
         (self._unacknowledged.add if no_ack else self._unacknowledged.discard)(queue)
         return super().basic_consume(queue, no_ack, *args, **kwargs)
 
-    @property
+    @cached_property
     def hands(self) -> Hands:
         """What else there is to say to Redis of messages in hand.
 

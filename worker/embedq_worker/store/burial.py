@@ -25,7 +25,7 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     collection: str | None
     lane: str | None
     cause: str
-    """The class of the error: ``text``, ``row`` or ``not_a_job``."""
+    """The class of the error: ``text``, ``row``, ``not_a_job`` or ``killer``."""
     code: str
     payload: str
     item_id: str | None = None
