@@ -53,9 +53,10 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     makes many small requests; too high delays a lone text by as much."""
 
     lease: Lease = 30.0
-    """Seconds that the right to one concurrent call lives without renewal. Default 30. Too low (below 5) and
-    a process that pauses or misses Redis for a moment lets the fleet exceed its limit; too high and a
-    crashed worker's slots stay lost for as long."""
+    """Seconds that the right to one concurrent call lives without renewal, and a claim of a text in the
+    cache of vectors. Default 30. Too low (below 5) and a process that pauses or misses Redis for a moment
+    lets the fleet exceed its limit, or ask for its texts again; too high and a crashed worker's slots and
+    texts stay lost for as long."""
 
     message_lease: Lease = 30.0
     """Seconds within which the messages of a dead worker are taken over. Default 30. Too low (below 5) and a
@@ -99,6 +100,12 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     window_bytes: Annotated[int, Meta(ge=1 << 20)] = 32 << 20
     """Bytes of text in hand per collection, lane and process. Default 32 MiB; at least a message's 1 MiB.
     Too low, too high and all together as ``window_items``."""
+
+    vector_cache_days: Annotated[int, Meta(ge=0, le=3_650)] = 0
+    """Days since its last use after which a vector is forgotten that was kept for equal texts, of any item,
+    collection and process. Default 0: none is kept, and equal texts cost one call in each process. Too low
+    pays again for texts that come back later; too high fills the database with a second copy of each vector.
+    The same in all workers: the lowest forgets, and those without it ask for themselves."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

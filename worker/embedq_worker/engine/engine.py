@@ -21,6 +21,7 @@ from embedq_worker.api.client import ApiClient
 from embedq_worker.cancelling import cancel_all
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.burial_queue import BurialQueue
+from embedq_worker.engine.caches import Caches
 from embedq_worker.engine.delivery import (
     Delivery,
     as_payload,
@@ -162,6 +163,7 @@ class _Parts:
         )
         self._client = ApiClient(settings)
         self._burials = BurialQueue(self._database)
+        self._caches = Caches(settings, self._database)
         self._queries = Queries(self._redis, settings.key_prefix)
         self._directory = Directory(self._database, settings, on_queues=on_queues, on_dropped=self._let_go)
         self._dispatchers: dict[str, Dispatcher] = {}
@@ -175,6 +177,7 @@ class _Parts:
         self._tasks = [asyncio.create_task(work) for work in works]
         await self._database.open()
         await self._client.__aenter__()
+        self._caches.start()
 
     def release(self) -> None:
         """Let go of all that waits; it ends as withdrawn."""
@@ -182,6 +185,7 @@ class _Parts:
         self._hold = Hold()
         for pipeline in self._pipelines.values():
             pipeline.withdraw()
+        self._caches.let_go()
         for dispatcher in self._dispatchers.values():
             dispatcher.let_go()
 
@@ -195,9 +199,10 @@ class _Parts:
             await pipeline.finish_writes()
         await self._burials.finish()
         await self._queries.finish()
+        await self._caches.finish()
 
     async def close(self) -> None:
-        tasks = [*self._tasks, *self._dispatching]
+        tasks = [*self._tasks, *self._dispatching, *self._caches.tasks]
         tasks += [task for pipeline in self._pipelines.values() for task in pipeline.tasks]
         tasks += [task for dispatcher in self._dispatchers.values() for task in dispatcher.tasks]
         await cancel_all(tasks)
@@ -296,11 +301,12 @@ class _Parts:
     def _pipeline(self, served: Served) -> Pipeline:
         pipeline = self._pipelines.get(served.collection.id)
         if pipeline is None:
+            dispatcher = self._dispatcher(served.model)
             pipeline = Pipeline(
                 served.collection,
                 served.model,
                 database=self._database,
-                dispatcher=self._dispatcher(served.model),
+                dispatcher=self._caches.before(dispatcher, served.model, served.collection.dimensions),
                 bury=self._burials.add,
             )
             self._pipelines[served.collection.id] = pipeline
@@ -314,6 +320,7 @@ class _Parts:
             return
         for collection_id in left:
             self._pipelines[collection_id].let_go()
+        self._caches.let_go()
         for dispatcher in self._dispatchers.values():
             dispatcher.let_go()
         for collection_id in [number for number, each in self._pipelines.items() if each.is_over]:

@@ -17,9 +17,8 @@ import msgspec
 from embedq.contract import Item
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
-from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.steady import steadily
-from embedq_worker.engine.texts import Shape
+from embedq_worker.engine.texts import Asker, Shape
 from embedq_worker.engine.work import Outcome, RunningItem, Vector
 from embedq_worker.engine.write_queue import Change, WriteQueue
 from embedq_worker.errors import ApiError, DatabaseAway, NotCalled
@@ -44,7 +43,7 @@ class Pipeline:
     """Takes the items of one collection to their outcome."""
 
     def __init__(
-        self, collection: Collection, model: Model, *, database: Database, dispatcher: Dispatcher, bury: Bury
+        self, collection: Collection, model: Model, *, database: Database, dispatcher: Asker, bury: Bury
     ) -> None:
         self.collection = collection
         self._model = model

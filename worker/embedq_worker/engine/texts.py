@@ -39,6 +39,13 @@ class Waiter(Protocol):
         """Whether it waits no more: its caller has given up, or its collection was dropped."""
 
 
+class Asker(Protocol):
+    """Who gets texts their vectors: a model's dispatcher, or the cache before it."""
+
+    def ask(self, key: bytes, text: str, shape: Shape, flow: Flow, waiter: Waiter) -> None:
+        """Have ``text`` embedded for ``waiter``; ``key`` is its content hash."""
+
+
 class WaitingText:
     """A text that wants a vector, and everybody who waits for it: equal texts are asked for once.
 
