@@ -13,6 +13,7 @@
     │   └── NotCalled           no call was made: the model is paused, or nobody waits for it any more
     ├── LimiterAway             Redis does not say whether a call may be made
     ├── NotAJob                 a message that is neither a job nor a query
+    ├── NotReplayable           a dead letter that cannot be put back on its queue
     ├── AllItemsDead            a job of which no item could be embedded
     └── StoreError              Postgres did not do what was asked
         ├── DatabaseAway        it cannot serve now
@@ -252,6 +253,10 @@ class NotAJob(WorkerError):
 
     def __reduce__(self) -> tuple[type[NotAJob], tuple[str]]:
         return type(self), (self.code,)
+
+
+class NotReplayable(WorkerError):
+    """A dead letter cannot be put back on its queue; the message says why, and what to do if there is."""
 
 
 class AllItemsDead(WorkerError):

@@ -15,7 +15,7 @@ from embedq.errors import EmbedqError
 
 _SUMMARIES = {
     "collection": "Create, list and drop collections.",
-    "dead-letters": "List the items that could not be embedded.",
+    "dead-letters": "List, replay and drop the items that could not be embedded.",
     "demo": "Embed and search a real corpus on embedded servers.",
     "enqueue": "Enqueue the items of a JSON Lines file.",
     "index": "Build and drop a collection's vector index.",

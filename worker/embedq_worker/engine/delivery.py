@@ -89,6 +89,11 @@ class Delivery:
         usable = isinstance(said, int | float) and not isinstance(said, bool) and 0 < said < MAX_VERSION / 1e6
         return float(said) if usable and said is not None else time.time()
 
+    @property
+    def clock_version(self) -> int:
+        """The version of items that name none: microseconds, by the broker's clock."""
+        return int(self.enqueued_at * 1_000_000)
+
 
 @dataclass(slots=True)
 class ReadJob:
@@ -141,7 +146,14 @@ def read_query(delivery: Delivery) -> Query:
 
 def version_of(item: Item, delivery: Delivery) -> int:
     """The item's version; microseconds by the broker's clock where the client gave none."""
-    return item.version if item.version is not None else int(delivery.enqueued_at * 1_000_000)
+    return item.version if item.version is not None else delivery.clock_version
+
+
+def version_in(raw: object, delivery: Delivery) -> int:
+    """The version of a bad item, as ``version_of`` would say it of a good one."""
+    version = raw.get("version") if isinstance(raw, dict) else None
+    usable = isinstance(version, int) and not isinstance(version, bool) and 0 <= version <= MAX_VERSION
+    return version if usable and version is not None else delivery.clock_version
 
 
 def as_payload(raw: object) -> str:

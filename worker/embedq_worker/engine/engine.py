@@ -28,6 +28,7 @@ from embedq_worker.engine.delivery import (
     item_id_of,
     read_job,
     read_query,
+    version_in,
     version_of,
 )
 from embedq_worker.engine.directory import Directory, Served
@@ -349,6 +350,7 @@ class _Parts:
             cause="text",
             code=error.rule,
             item_id=item_id_of(raw),
+            version=version_in(raw, delivery),
             source=job.source,
             payload=as_payload(raw),
         )
@@ -360,6 +362,7 @@ class _Parts:
             lane=delivery.lane,
             cause=delivery.cause,
             code=code,
+            version=delivery.clock_version,
             attempts=delivery.attempts,
             payload=as_payload(delivery.payload),
         )

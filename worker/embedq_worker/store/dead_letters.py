@@ -1,4 +1,7 @@
-"""Dead letters as people look at them: without their texts. The engine writes them (``store.burial``)."""
+"""Dead letters as people look at them: listed and counted without their texts, and dropped with them.
+
+The engine writes them (``store.burial``); ``store.replay`` puts them back on their queues.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,24 @@ from psycopg.rows import kwargs_row
 
 from embedq_sql import statement
 from embedq_worker.store.connections import Connection, store_errors
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """Which dead letters are meant: those that pass every filter; a filter of None lets all pass."""
+
+    collection: str | None = None
+    numbers: tuple[int, ...] | None = None
+    cause: str | None = None
+    """The class: ``text``, ``row``, ``not_a_job`` or ``killer``."""
+    code: str | None = None
+
+    def parameters(self) -> dict[str, object]:
+        """The filters as the statements name them."""
+        numbers = None if self.numbers is None else list(self.numbers)
+        return {"collection": self.collection, "class": self.cause, "code": self.code, "numbers": numbers}
+
+
+ALL = Choice()
 
 
 class Listed(msgspec.Struct, frozen=True, kw_only=True):
@@ -27,16 +48,17 @@ class Listed(msgspec.Struct, frozen=True, kw_only=True):
     lane: str | None
     first_at: datetime
     last_at: datetime
+    has_text: bool
+    """Whether it can still be replayed: after a while its text is removed."""
 
 
-def list_dead_letters(connection: Connection, collection: str | None = None, limit: int = 50) -> list[Listed]:
-    """The newest dead letters, newest first, of one collection or of all. Raises ``StoreError``."""
-    wanted = {"collection": collection, "limit": limit}
+def list_dead_letters(connection: Connection, choice: Choice = ALL, limit: int = 50) -> list[Listed]:
+    """The newest of the chosen dead letters, newest first. Raises ``StoreError``."""
     with (
         store_errors("the dead letters were not read"),
         connection.cursor(row_factory=kwargs_row(_listed)) as cursor,
     ):
-        return cursor.execute(statement("dead_letters"), wanted).fetchall()
+        return cursor.execute(statement("dead_letters"), {**choice.parameters(), "limit": limit}).fetchall()
 
 
 def count_dead_letters(connection: Connection) -> dict[str | None, int]:
@@ -46,6 +68,24 @@ def count_dead_letters(connection: Connection) -> dict[str | None, int]:
     """
     with store_errors("the dead letters were not counted"):
         return dict(connection.execute(statement("count_dead_letters")).fetchall())
+
+
+def count_chosen(connection: Connection, choice: Choice) -> tuple[int, int]:
+    """How many dead letters are chosen, and the highest number that any has now. Raises ``StoreError``."""
+    with store_errors("the dead letters were not counted"):
+        found = connection.execute(statement("count_chosen_letters"), choice.parameters()).fetchone()
+    count, last = found or (0, 0)
+    return count, last
+
+
+def drop_dead_letters(connection: Connection, choice: Choice, last: int) -> int:
+    """Delete the chosen dead letters up to the number ``last``, with their texts; returns how many.
+
+    Raises ``StoreError``; nothing is deleted then.
+    """
+    with store_errors("no dead letter was dropped"):
+        wanted = {**choice.parameters(), "last": last}
+        return connection.execute(statement("drop_letters"), wanted).rowcount
 
 
 def _listed(**fields: object) -> Listed:
