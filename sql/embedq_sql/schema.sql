@@ -56,7 +56,7 @@ CREATE TABLE embedq.item (
     deleted_at timestamptz,
     embedded_at timestamptz,
     PRIMARY KEY (collection_id, id)
-) WITH (fillfactor = 90);  -- room for updates in place: no update here touches an indexed column
+) WITH (fillfactor = 90);  -- room for updates in place: only deletes touch an indexed column
 COMMENT ON TABLE embedq.item IS 'The ledger: what is stored of each id. The only guard of versions.';
 COMMENT ON COLUMN embedq.item.collection_id IS 'embedq.collection.id.';
 COMMENT ON COLUMN embedq.item.id IS 'The item''s id. In byte order, which is the order in which writers lock.';
@@ -67,6 +67,10 @@ COMMENT ON COLUMN embedq.item.tokens IS 'Tokens that the model was given; null i
 COMMENT ON COLUMN embedq.item.truncated IS 'The text was longer than the model takes and was cut.';
 COMMENT ON COLUMN embedq.item.deleted_at IS 'Set on a tombstone: the id was deleted, and older messages must not bring it back.';
 COMMENT ON COLUMN embedq.item.embedded_at IS 'When the vector was written; null on a tombstone.';
+
+-- For removing tombstones that are old enough: without it every round reads the whole ledger. Live items are not in it, so
+-- that their updates stay in place.
+CREATE INDEX item_deleted_at_idx ON embedq.item (deleted_at) WHERE deleted_at IS NOT NULL;
 
 CREATE TABLE embedq.dead_letter (
     number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -89,8 +93,8 @@ COMMENT ON TABLE embedq.dead_letter IS 'Items that cannot be embedded, and messa
 COMMENT ON COLUMN embedq.dead_letter.number IS 'In order of arrival.';
 COMMENT ON COLUMN embedq.dead_letter.collection IS 'The collection''s name, which may be unknown here; null if the message named none.';
 COMMENT ON COLUMN embedq.dead_letter.item_id IS 'The item''s id; null for a message that is no job.';
-COMMENT ON COLUMN embedq.dead_letter.version IS 'The item''s version.';
-COMMENT ON COLUMN embedq.dead_letter.class IS 'What kind of error: of this text, of this row, not a job.';
+COMMENT ON COLUMN embedq.dead_letter.version IS 'The item''s version; of an item or message that names none, when it was enqueued, in microseconds.';
+COMMENT ON COLUMN embedq.dead_letter.class IS 'text: of this text; row: of this row; not_a_job; killer: it killed its worker.';
 COMMENT ON COLUMN embedq.dead_letter.status IS 'The API''s HTTP status.';
 COMMENT ON COLUMN embedq.dead_letter.code IS 'Short name of the reason: the API''s, the contract''s rule, or an SQLSTATE.';
 COMMENT ON COLUMN embedq.dead_letter.parameter IS 'The request''s field that the API objects to.';
@@ -100,13 +104,22 @@ COMMENT ON COLUMN embedq.dead_letter.lane IS 'The lane that it came by.';
 COMMENT ON COLUMN embedq.dead_letter.first_at IS 'When it died first.';
 COMMENT ON COLUMN embedq.dead_letter.last_at IS 'When it died last.';
 
+-- Nobody but their owner may read these tables until somebody is granted it. For a role that sees every letter, and which of
+-- them still has a text, but no text:
+--
+--     GRANT USAGE ON SCHEMA embedq TO support;
+--     GRANT SELECT ON embedq.dead_letter TO support;
+--     GRANT SELECT (number) ON embedq.dead_letter_text TO support;
+--
+-- Dropping needs SELECT and DELETE on dead_letter, replaying UPDATE as well and SELECT on dead_letter_text, whose rows go with
+-- their letters. A worker needs SELECT, INSERT and UPDATE on both, and for the retention DELETE on dead_letter_text and item.
 CREATE TABLE embedq.dead_letter_text (
     number bigint PRIMARY KEY REFERENCES embedq.dead_letter ON DELETE CASCADE,
     payload text NOT NULL
 );
 COMMENT ON TABLE embedq.dead_letter_text IS 'What the dead letters said, for replay. A table of its own, so that rights and retention can differ.';
 COMMENT ON COLUMN embedq.dead_letter_text.number IS 'embedq.dead_letter.number.';
-COMMENT ON COLUMN embedq.dead_letter_text.payload IS 'The item as JSON, or the raw message of what is no job.';
+COMMENT ON COLUMN embedq.dead_letter_text.payload IS 'The item as JSON, the raw message, or the arguments of a message that is no job, as JSON.';
 
 -- A row is a vector, or the claim of a process that is getting it: so that one statement finds the one or makes the other,
 -- and of several processes exactly one wins.

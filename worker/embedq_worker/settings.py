@@ -37,6 +37,7 @@ AIMLAPI = "https://api.aimlapi.com/v1"
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Wait = Annotated[float, Meta(ge=0, le=60)]
+Days = Annotated[float, Meta(gt=0, le=36_500)]
 Lease = Annotated[float, Meta(ge=1, le=3_600)]
 
 
@@ -106,6 +107,18 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     collection and process. Default 0: none is kept, and equal texts cost one call in each process. Too low
     pays again for texts that come back later; too high fills the database with a second copy of each vector.
     The same in all workers: the lowest forgets, and those without it ask for themselves."""
+
+    dead_letter_text_days: Days = 30.0
+    """Days after which the text of a dead letter is removed, counted from when it died last; the letter
+    stays. Default 30. Too low and the text is gone before the cause is mended, so that it cannot be
+    replayed; too high keeps texts that somebody may have asked to delete. The lowest of the fleet's counts.
+    """
+
+    tombstone_days: Days = 30.0
+    """Days for which a deleted id is remembered. Default 30. Too low and an older message, or a dead letter
+    that is replayed, brings a deleted id back; too high keeps a row of the ledger for each deleted id. Must
+    exceed the longest time that a message may wait in a queue, and should not be below
+    ``dead_letter_text_days``. The lowest of the fleet's counts."""
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):

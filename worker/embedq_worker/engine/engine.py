@@ -33,6 +33,7 @@ from embedq_worker.engine.delivery import (
 )
 from embedq_worker.engine.directory import Directory, Served
 from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.housekeeping import Housekeeping
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.queries import Queries
 from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
@@ -179,6 +180,8 @@ class _Parts:
         await self._database.open()
         await self._client.__aenter__()
         self._caches.start()
+        keeping = Housekeeping(self._database, self._settings.worker)
+        self._tasks.append(asyncio.create_task(keeping.run()))
 
     def release(self) -> None:
         """Let go of all that waits; it ends as withdrawn."""

@@ -1,0 +1,71 @@
+"""Housekeeping: the texts of dead letters and the tombstones are removed when they are old enough.
+
+Every process tries; one of the fleet at a time does it (``store.retention``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from embedq_worker.engine.steady import steadily
+from embedq_worker.errors import CollectionGone, StoreError
+from embedq_worker.settings import WorkerSettings
+from embedq_worker.store.database import Database
+from embedq_worker.store.retention import BATCH, remove_texts, remove_tombstones
+
+logger = logging.getLogger(__name__)
+
+_EVERY = 3600.0
+"""Seconds between two rounds of a process, at most; a fleet goes round more often."""
+_AGAIN = 60.0
+"""Seconds after a round that failed."""
+_BREATHER = 0.2
+"""Seconds between two batches of a round: writers go first."""
+
+
+class Housekeeping:
+    """Removes what is past its retention, a round at the start and one an hour."""
+
+    def __init__(self, database: Database, worker: WorkerSettings) -> None:
+        self._database = database
+        self._worker = worker
+
+    async def run(self) -> None:
+        """Go round for ever."""
+        await steadily(self._round_and_sleep, "removing what is past its retention")
+
+    async def _round_and_sleep(self) -> None:
+        pause = _AGAIN
+        try:
+            await self.go_round()
+            pause = _EVERY * random.uniform(0.5, 1)  # noqa: S311 - jitter
+        except CollectionGone:
+            pass  # there is no schema embedq yet, which the directory says
+        except StoreError as error:
+            logger.warning("what is past its retention stays for now: %s", error)
+        await asyncio.sleep(pause)
+
+    async def go_round(self) -> None:
+        """Remove all that is old enough. Raises ``StoreError``."""
+        days = self._worker.dead_letter_text_days
+        texts = await _all_of(lambda: remove_texts(self._database, days))
+        if texts:
+            logger.info("the texts of %d dead letters older than %g days were removed", texts, days)
+        days = self._worker.tombstone_days
+        tombstones = await _all_of(lambda: remove_tombstones(self._database, days))
+        if tombstones:
+            logger.info("%d ids deleted more than %g days ago were forgotten", tombstones, days)
+
+
+async def _all_of(remove: Callable[[], Awaitable[int]]) -> int:
+    """Batch after batch, until one is not full."""
+    total = 0
+    while True:
+        removed = await remove()
+        total += removed
+        if removed < BATCH:
+            return total
+        await asyncio.sleep(_BREATHER)
