@@ -97,7 +97,7 @@ def test_items_come_back_as_they_were(stack: Stack) -> None:
     with psycopg.connect(stack.database_url) as connection:
         connection.execute("ALTER TABLE docs DROP CONSTRAINT short")
 
-    assert stack.command("dead-letters", "replay", "docs") == "5 dead letters are queued again\n"
+    assert stack.command("dead-letters", "replay", "docs") == "5 dead letters queued again\n"
 
     assert letter_ids(stack) == []
     assert stack.sql("SELECT * FROM embedq.dead_letter_text") == []
@@ -116,10 +116,10 @@ def test_many_are_replayed_at_a_rate(stack: Stack) -> None:
     said = stack.command("dead-letters", "replay", "--rate", "1000")
     seconds = monotonic() - began
 
-    assert said == "2,000 dead letters are queued again\n"
+    assert said == "2,000 dead letters queued again\n"
     assert seconds > 7 * 256 / 1000
     assert [len(job["items"]) for job in queued(stack)] == [256] * 7 + [208]
-    assert stack.command("dead-letters", "replay") == "0 dead letters are queued again\n"
+    assert stack.command("dead-letters", "replay") == "0 dead letters queued again\n"
     assert stack.broker.llen("embedq.docs") == 8
     with stack.worker():
         stack.wait_until_done()
@@ -188,7 +188,7 @@ def test_redis_away_leaves_the_letters(stack: Stack) -> None:
     stack.environment["EMBEDQ_BROKER_URL"] = "redis://127.0.0.1:1/0"
     said = stack.command("dead-letters", "replay", code=1)
     assert "did not answer" in said
-    assert "0 dead letters were queued again before, the others stay: run it again" in said
+    assert "0 dead letters queued again before, the others stay: run it again" in said
     assert letter_ids(stack) == ["1"]
 
 
@@ -217,15 +217,20 @@ def test_what_dies_again_is_replayed_once(stack: Stack) -> None:
     """Its new letter is not meant: the command ends though nothing is mended."""
     stack.create("docs")
     with psycopg.connect(stack.database_url) as connection:
-        connection.execute("ALTER TABLE docs ADD CHECK (content <> 'text 7')")
-    bury_all(stack, [died(number) for number in range(20)])
-    (before,) = stack.sql("SELECT number FROM embedq.dead_letter WHERE item_id = '7'")
-    with stack.worker():
-        said = stack.command("dead-letters", "replay", "--rate", "20")
-        stack.wait_until_done()
-    assert said == "20 dead letters are queued again\n"
-    assert stack.sql("SELECT item_id, class, code FROM embedq.dead_letter") == [("7", "row", "23514")]
-    assert stack.sql("SELECT number FROM embedq.dead_letter") != [before]
+        connection.execute("ALTER TABLE docs ADD CHECK (content <> 'text 1')")
+    bury_all(stack, [died(number) for number in range(1, 4)])
+    replayed: list[int] = []
+    with stack.worker(), connect(stack.database_url) as opened:
+        _, last = count_chosen(opened, ALL)
+        broker = Broker(stack.broker_url)
+        for batch in Replay(opened, broker, ALL, last=last, at_once=1).batches():
+            replayed += batch.enqueued
+            stack.wait_until_done()
+            assert len(replayed) <= 3
+        broker.close()
+    assert len(replayed) == 3
+    assert letter_ids(stack) == ["1"]
+    assert stack.sql("SELECT number > %s FROM embedq.dead_letter", (last,)) == [(True,)]
 
 
 def test_messages_come_back(stack: Stack) -> None:
@@ -253,7 +258,7 @@ def test_messages_come_back(stack: Stack) -> None:
     assert "is not replayed: what is kept of it is neither a message nor a job (undecodable)" in said
     assert "is not replayed: there is no collection 'nowhere'; create it first" in said
     assert "is not replayed: its item breaks the contract: text_empty" in said
-    assert "2 dead letters are queued again; 3 cannot be replayed and stay" in said
+    assert "2 dead letters queued again; 3 cannot be replayed and stay" in said
     assert CANARY not in said
     assert raw in stack.broker.lrange("embedq.docs", 0, -1)
     with stack.worker():
@@ -261,6 +266,20 @@ def test_messages_come_back(stack: Stack) -> None:
     assert stack.stored("docs") == {"1": f"early {CANARY}", "2": "raw"}
     assert versions(stack) == {"1": (7_000_000, {}), "2": (5, {})}
     assert letter_ids(stack) == [None, "3", "4"]
+
+
+def test_the_items_of_a_job_count_for_the_rate(stack: Stack) -> None:
+    """A letter of a whole job is as many items as the job has."""
+    stack.create("docs")
+    job = {"v": 1, "collection": "docs", "items": [{"id": each, "text": each} for each in "abc"]}
+    payload = json.dumps({"job": job})
+    bury_all(stack, [died(0, item_id=None, cause="not_a_job", payload=payload), died(1)])
+    with connect(stack.database_url) as connection:
+        broker = Broker(stack.broker_url)
+        (batch,) = Replay(connection, broker, ALL, last=2, at_once=10).batches()
+        broker.close()
+    assert (batch.enqueued, batch.items) == ([1, 2], 4)
+    assert sorted(queued_ids(stack)) == ["1", "a", "b", "c"]
 
 
 def test_a_text_is_mended_in_place(stack: Stack) -> None:
@@ -311,12 +330,12 @@ def test_filters(stack: Stack) -> None:
     assert listed() == ["1", "2", "3", "4", "5"]
     assert listed("--collection", "docs", "--class", "row") == ["1", "3", "5"]
     assert listed("--code", "23514", "--number", "1", "--number", "2") == ["1"]
-    assert "5 dead letters with their texts" in stack.command("dead-letters", "drop", stdin="n\n", code=1)
+    assert "Drop 5 dead letters for good" in stack.command("dead-letters", "drop", stdin="n\n", code=1)
     assert "[text|row|not_a_job|killer]" in stack.command("dead-letters", "drop", "--help")
     assert stack.command("dead-letters", "drop", "--number", "9", "--yes") == "0 dead letters dropped\n"
     assert len(letter_ids(stack)) == 5
     dropped = stack.command("dead-letters", "drop", "docs", "--code", "23502", "--yes")
-    assert dropped == "1 dead letters dropped\n"
+    assert dropped == "1 dead letter dropped\n"
     assert letter_ids(stack) == ["1", "2", "4", "5"]
     assert stack.sql("SELECT count(*) FROM embedq.dead_letter_text") == [(4,)]
     stack.command("dead-letters", "replay", "docs", "--class", "row", "--number", "5", "--lane", "bulk")

@@ -136,9 +136,9 @@ def drop(
     with open_database(Settings.from_environment()) as connection:
         total, last = count_chosen(connection, choice)
         if total and not yes:
-            click.confirm(f"Drop {total:,} dead letters with their texts, for good?", abort=True)
+            click.confirm(f"Drop {_letters(total)} for good, and what is kept of the texts?", abort=True)
         dropped = drop_dead_letters(connection, choice, last) if total else 0
-    click.echo(f"{dropped:,} dead letters dropped")
+    click.echo(f"{_letters(dropped)} dropped")
 
 
 class _Tally:
@@ -159,7 +159,7 @@ class _Tally:
 
     def summary(self) -> str:
         """In one line."""
-        said = f"{self.replayed:,} dead letters are queued again"
+        said = f"{_letters(self.replayed)} queued again"
         if self.refused:
             said += f"; {self.refused:,} cannot be replayed and stay"
         passed_over = self.total - self.replayed - self.refused
@@ -178,18 +178,22 @@ def _run(work: Replay, rate: float, outcome: _Tally, advance: Callable[[int], No
                 outcome.refuse(number, reason)
             outcome.replayed += len(batch.enqueued)
             advance(outcome.replayed + outcome.refused)
-            due = max(due, time.monotonic()) + len(batch.enqueued) / rate
+            due = max(due, time.monotonic()) + batch.items / rate
             if outcome.replayed + outcome.refused < outcome.total:
                 time.sleep(max(0.0, due - time.monotonic()))
     except EmbedqError as error:
         raise EmbedqError(
-            f"{error}; {outcome.replayed:,} dead letters were queued again before, the others stay: "
+            f"{error}; {_letters(outcome.replayed)} queued again before, the others stay: "
             "run it again, what was enqueued twice is done once"
         ) from error
 
 
 def _choice(collection: str | None, numbers: tuple[int, ...], cause: str | None, code: str | None) -> Choice:
     return Choice(collection=collection, numbers=numbers or None, cause=cause, code=code)
+
+
+def _letters(count: int) -> str:
+    return f"{count:,} dead letter{'' if count == 1 else 's'}"
 
 
 def _line(letter: Listed) -> str:

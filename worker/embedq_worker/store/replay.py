@@ -40,6 +40,8 @@ class Replayed:
     """Numbers of letters that are queued again, and are no letters any more."""
     refused: list[tuple[int, str]] = field(default_factory=list)
     """Numbers of letters that stay, each with the reason."""
+    items: int = 0
+    """Items that are queued again; a job's message has several, a raw message counts as one."""
 
     def __len__(self) -> int:
         return len(self.enqueued) + len(self.refused)
@@ -95,7 +97,7 @@ class Replay:
             for letter in letters:
                 after = letter.number
                 try:
-                    self._enqueue(letter, known, streams)
+                    done.items += self._enqueue(letter, known, streams)
                 except (NotReplayable, InvalidItem) as error:
                     done.refused.append((letter.number, str(error)))
                 else:
@@ -104,9 +106,9 @@ class Replay:
             self._connection.execute(statement("settle_letters"), {"numbers": done.enqueued})
         return after, done
 
-    def _enqueue(self, letter: Letter, known: Mapping[str, Versions], streams: _Streams) -> None:
+    def _enqueue(self, letter: Letter, known: Mapping[str, Versions], streams: _Streams) -> int:
         lane = self._lane or ("bulk" if letter.lane == "bulk" else "live")
-        streams.add(letter, as_new(letter, known, lane), lane)
+        return streams.add(letter, as_new(letter, known, lane), lane)
 
     def _claim(self, after: int) -> Generator[Letter, None, None]:
         """Lock the next letters; one text at a time is in memory, besides what waits to be sent."""
@@ -122,12 +124,16 @@ class _Streams:
         self._clock = clock
         self._streams: dict[tuple[str, Lane, str | None], Outgoing] = {}
 
-    def add(self, letter: Letter, what: Item | Message, lane: Lane) -> None:
-        """Enqueue an item or a message; items may wait until their message is full."""
+    def add(self, letter: Letter, what: Item | Message, lane: Lane) -> int:
+        """Enqueue an item or a message; returns how many items.
+
+        An item may wait until its message is full.
+        """
         if isinstance(what, Message):
             self._broker.publish([what])
-        else:
-            self._stream(letter, lane).add(what.id, encode_item(what))
+            return what.items
+        self._stream(letter, lane).add(what.id, encode_item(what))
+        return 1
 
     def finish(self) -> None:
         """Publish what waits; when it returns, Redis has everything."""
