@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 
 import msgspec
 
@@ -11,17 +10,12 @@ from embedq_worker.cancelling import cancel_all
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.cache_queue import CacheQueue
 from embedq_worker.engine.claimant import Claimant
-from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Asker, Shape
 from embedq_worker.engine.vector_cache import VectorCache
-from embedq_worker.errors import StoreError
 from embedq_worker.settings import Settings
 from embedq_worker.store.database import Database
-from embedq_worker.store.vector_cache import Kind, forget_unused
+from embedq_worker.store.vector_cache import Kind
 
-logger = logging.getLogger(__name__)
-
-_FORGET_EVERY = 3600.0
 _encoder = msgspec.json.Encoder(order="sorted")
 
 
@@ -46,7 +40,7 @@ class Caches:
     def start(self) -> None:
         """Start working, unless the caches are off."""
         if self._days:
-            runs = (self._claimant.run(), self._queue.run(), steadily(self._forget, "forgetting vectors"))
+            runs = (self._claimant.run(), self._queue.run())
             self._working = [asyncio.create_task(run) for run in runs]
 
     def before(self, dispatcher: Asker, model: Model, dimensions: int) -> Asker:
@@ -73,13 +67,6 @@ class Caches:
         if self._days:
             await self._queue.finish()
             await self._claimant.leave()
-
-    async def _forget(self) -> None:
-        try:
-            await forget_unused(self._database, self._days)
-        except StoreError as error:
-            logger.warning("unused vectors were not forgotten, trying again in an hour: %s", error)
-        await asyncio.sleep(_FORGET_EVERY)
 
 
 def kind_of(model: Model, shape: Shape, api_base_url: str) -> Kind:

@@ -1,6 +1,6 @@
-"""Housekeeping: the texts of dead letters and the tombstones are removed when they are old enough.
+"""Housekeeping: texts of dead letters, tombstones and cached vectors are removed when they are old enough.
 
-Every process tries; one of the fleet at a time does it (``store.retention``).
+Every process tries; of the first two one of the fleet at a time does it (``store.retention``).
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from embedq_worker.errors import CollectionGone, StoreError
 from embedq_worker.settings import WorkerSettings
 from embedq_worker.store.database import Database
 from embedq_worker.store.retention import BATCH, remove_texts, remove_tombstones
+from embedq_worker.store.vector_cache import forget_unused
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class Housekeeping:
         tombstones = await _all_of(lambda: remove_tombstones(self._database, days))
         if tombstones:
             logger.info("%d ids deleted more than %g days ago were forgotten", tombstones, days)
+        if self._worker.vector_cache_days:
+            await forget_unused(self._database, self._worker.vector_cache_days)
 
 
 async def _all_of(remove: Callable[[], Awaitable[int]]) -> int:
