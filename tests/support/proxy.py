@@ -31,7 +31,7 @@ class Proxy:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
         self._listener = _bound(0)
-        self._accepting: asyncio.Task[None] | None = None
+        self._is_accepting = False
         self._links: set[_Link] = set()
         self._left: int | None = None
         self.stalled = False
@@ -72,11 +72,11 @@ class Proxy:
 
     def refuse(self) -> None:
         """Refuse new connections, as a server that is not running does; open ones stay."""
-        asyncio.run_coroutine_threadsafe(self._refuse(), self._loop).result(10)
+        self._do(self._refuse)
 
     def accept(self) -> None:
         """Take new connections again."""
-        asyncio.run_coroutine_threadsafe(self._accept(), self._loop).result(10)
+        self._do(self._accept)
 
     def _do(self, work: Callable[[], Result]) -> Result:
         """Run something on the loop, and wait for it."""
@@ -86,30 +86,35 @@ class Proxy:
 
         return asyncio.run_coroutine_threadsafe(run(), self._loop).result(10)
 
-    async def _accept(self) -> None:
-        if self._accepting is None:
+    def _accept(self) -> None:
+        if not self._is_accepting:
+            self._is_accepting = True
             self._listener.listen(1024)
-            self._accepting = self._loop.create_task(self._accept_all(self._listener))
+            self._loop.add_reader(self._listener, self._take_clients)
 
-    async def _refuse(self) -> None:
+    def _refuse(self) -> None:
         """A port that is bound and not listened to refuses, and nobody else can take it."""
-        if self._accepting is not None:
-            self._accepting.cancel()
-            await asyncio.gather(self._accepting, return_exceptions=True)
-            self._accepting = None
+        if self._is_accepting:
+            self._is_accepting = False
+            self._take_clients()  # those who are connected already, as they see it
+            self._loop.remove_reader(self._listener)
             self._listener.close()
             self._listener = _bound(self.port)
 
-    async def _accept_all(self, listener: socket.socket) -> None:
-        # By hand: asyncio's server, closed just after it has accepted one, leaves that one hanging.
+    def _take_clients(self) -> None:
+        # By hand: asyncio's server, closed just after it has accepted somebody, leaves him hanging.
         while True:
-            connection, _ = await self._loop.sock_accept(listener)
+            try:
+                connection, _ = self._listener.accept()
+            except BlockingIOError:
+                return
+            connection.setblocking(False)
             link = _Link(self)
             self._links.add(link)
             link.open(connection)
 
     async def _close(self) -> None:
-        await self._refuse()
+        self._refuse()
         self._listener.close()
         self._cut_all()
         pending = [link.opening for link in self._links if link.opening is not None]
