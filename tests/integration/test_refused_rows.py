@@ -11,12 +11,13 @@ import pytest
 from psycopg import errors
 
 from embedq_worker.engine.burial_queue import BurialQueue
-from embedq_worker.errors import CollectionGone, DatabaseAway, RowRefused
+from embedq_worker.errors import CollectionGone, DatabaseAway, DatabaseBusy, RowRefused
 from embedq_worker.settings import Settings
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.database import Database, understood
+from embedq_worker.store.database import Database
 from embedq_worker.store.rows import Row
+from embedq_worker.store.sqlstate import understood
 from embedq_worker.store.writer import Writer
 from tests.support.stack import Stack
 
@@ -65,9 +66,9 @@ def test_a_trigger_refuses_one_text(stack: Stack) -> None:
     ("error", "meaning"),
     [
         (errors.ConnectionFailure, DatabaseAway),
-        (errors.SerializationFailure, DatabaseAway),
+        (errors.SerializationFailure, DatabaseBusy),
         (errors.DiskFull, DatabaseAway),
-        (errors.LockNotAvailable, DatabaseAway),
+        (errors.LockNotAvailable, DatabaseBusy),
         (errors.AdminShutdown, DatabaseAway),
         (errors.IoError, DatabaseAway),
         (errors.ReadOnlySqlTransaction, DatabaseAway),

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
+from types import SimpleNamespace
 from typing import cast
 
 import numpy as np
@@ -24,6 +25,7 @@ from embedq_worker.engine.write_queue import Change, WriteQueue, rivals
 from embedq_worker.errors import RowRefused
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.database import Database
+from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Row, encode
 from embedq_worker.store.writer import Writer
 
@@ -108,6 +110,7 @@ class Written:
         self.fail: list[Exception] = []
         self.queue = WriteQueue(
             cast("Writer", writer),
+            outage=Outage(),
             refused=self._refuse,
             changed=self.changed.append,
         )
@@ -228,7 +231,7 @@ def letter(code: str) -> DeadLetter:
 async def test_letters_that_are_left_are_buried_without_another(monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that fails leaves them, and the next takes them up by itself."""
     monkeypatch.setattr(steady, "_PAUSE", 0.0)
-    queue = BurialQueue(cast("Database", None))
+    queue = BurialQueue(cast("Database", SimpleNamespace(outage=Outage())))
     failures = [RuntimeError("ours")]
     buried: list[str] = []
 
@@ -256,7 +259,7 @@ async def test_a_letter_that_cannot_be_stored_is_given_up(
         buried.extend(each.code for each in letters)
 
     monkeypatch.setattr(burial_queue, "bury", bury)
-    queue = BurialQueue(cast("Database", None))
+    queue = BurialQueue(cast("Database", SimpleNamespace(outage=Outage())))
     finished: list[str] = []
 
     def failing() -> None:

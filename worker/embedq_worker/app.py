@@ -12,6 +12,7 @@ from embedq_worker import tasks
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.governor import Window
 from embedq_worker.settings import Settings
+from embedq_worker.store.connections import parse_url
 
 DEFAULT_QUEUE = "embedq:default"
 """Consumed even without collections. A colon, so that no collection's queue can have the name."""
@@ -24,7 +25,12 @@ class WorkerApp(Celery):
 
 
 def create_app(settings: Settings) -> WorkerApp:
-    """The application of a worker with these settings."""
+    """The application of a worker with these settings.
+
+    Raises ``ConfigurationError`` for a database's URL that cannot be one: the engine's thread, which
+    connects, could tell nobody.
+    """
+    parse_url(settings.database_url)
     app = WorkerApp("embedq", set_as_current=False, autofinalize=True)
     app.settings = settings
     app.conf.update(
@@ -34,8 +40,11 @@ def create_app(settings: Settings) -> WorkerApp:
             "global_keyprefix": settings.key_prefix,
             "priority_steps": [0],
             "socket_connect_timeout": 5,
-            "socket_timeout": 30,
+            # A server that says nothing is given up after as long, also where a fetch waits for its answer
+            # (after twice the interval): ten seconds after it is back messages are to be fetched again.
+            "socket_timeout": 4,
             "socket_keepalive": True,
+            "health_check_interval": 2,
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,

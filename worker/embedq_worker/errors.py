@@ -14,9 +14,11 @@
     ├── LimiterAway             Redis does not say whether a call may be made
     ├── NotAJob                 a message that is neither a job nor a query
     ├── NotReplayable           a dead letter that cannot be put back on its queue
+    ├── Unhealthy               a worker process says, or shows, that it cannot work
     ├── AllItemsDead            a job of which no item could be embedded
     └── StoreError              Postgres did not do what was asked
         ├── DatabaseAway        it cannot serve now
+        │   └── DatabaseBusy    other transactions are in the way
         ├── CollectionGone      the collection's table was dropped
         └── RowRefused          it refuses a row of the batch
 
@@ -221,12 +223,28 @@ class LimiterAway(WorkerError):
     """Redis does not say whether a call may be made; until it does, nobody calls."""
 
 
+class Unhealthy(WorkerError):
+    """The worker process at ``address`` cannot work, for these reasons."""
+
+    def __init__(self, address: str, reasons: Iterable[str]) -> None:
+        self.address = address
+        self.reasons = tuple(reasons)
+        super().__init__(f"the worker at {address} cannot work: {'; '.join(self.reasons)}")
+
+    def __reduce__(self) -> tuple[type[Unhealthy], tuple[str, tuple[str, ...]]]:
+        return type(self), (self.address, self.reasons)
+
+
 class StoreError(WorkerError):
     """Postgres did not do what was asked."""
 
 
 class DatabaseAway(StoreError):
     """Postgres cannot serve now: connection, serialization, disk, read-only. What is in hand is kept."""
+
+
+class DatabaseBusy(DatabaseAway):
+    """Others are in the way: a lock, a deadlock, every connection in use. Postgres itself is well."""
 
 
 class CollectionGone(StoreError):

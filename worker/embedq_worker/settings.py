@@ -34,6 +34,9 @@ LOCAL_BROKER = "redis://localhost:6379/0"
 LOCAL_DATABASE = "postgresql://localhost/postgres"
 AIMLAPI = "https://api.aimlapi.com/v1"
 
+PROCESS_NUMBER = "EMBEDQ_PROCESS_NUMBER"
+"""Set by the supervisor for each of its processes: 0, 1, and so on."""
+
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
 Wait = Annotated[float, Meta(ge=0, le=60)]
@@ -71,6 +74,11 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     database_connections: Count = 4
     """Connections to Postgres per process. Default 4. Too low queues the writes of several collections
     behind one another; too high, times processes, exceeds ``max_connections``."""
+
+    database_timeout: Annotated[float, Meta(ge=0.1, le=86_400)] = 60.0
+    """Seconds of one statement in Postgres, writing 500 rows at once included. Default 60. Too low, and a
+    write that takes longer, as into a big vector index on a slow disk, never ends; too high, and a connection
+    over which no answer comes any more holds up the rows for as long."""
 
     connect_timeout: Seconds = 5.0
     """Seconds to reach the API: name, TCP, TLS. Default 5. Too low fails on slow networks; too high
@@ -142,6 +150,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     key_prefix: str = ""
     """``EMBEDQ_KEY_PREFIX``: put before every Redis key, also the queues'. Producers need the same."""
 
+    metrics_port: int | None = None
+    """``EMBEDQ_METRICS_PORT``: where the process answers ``/livez`` and ``/readyz`` over HTTP. Default: none.
+    Of ``--processes N`` the first has this port, the next ones those after it."""
+
+    metrics_host: str = "127.0.0.1"
+    """``EMBEDQ_METRICS_HOST``: the address that it listens on there. Default 127.0.0.1; another lets
+    everybody who reaches it read what the worker says of itself, without a password."""
+
     collections: tuple[str, ...] = ()
     """``--collections``: the collections to serve; empty: all."""
 
@@ -165,6 +181,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             api_base_url=_base_url(given.get("EMBEDQ_API_BASE_URL", AIMLAPI), "EMBEDQ_API_BASE_URL"),
             api_key=_api_key(given),
             key_prefix=given.get("EMBEDQ_KEY_PREFIX", ""),
+            metrics_port=_metrics_port(given),
+            metrics_host=given.get("EMBEDQ_METRICS_HOST", "127.0.0.1"),
             worker=worker,
             catalogue=catalogue,
         )
@@ -252,6 +270,16 @@ def _url(given: Mapping[str, str], name: str, default: str, schemes: tuple[str, 
     if url.partition("://")[0] not in schemes or "://" not in url:
         raise ConfigurationError(f"{name}: expected a URL that starts with {schemes[0]}://")
     return url
+
+
+def _metrics_port(given: Mapping[str, str]) -> int | None:
+    """The port of this process: the supervisor numbers those that it starts."""
+    if "EMBEDQ_METRICS_PORT" not in given:
+        return None
+    port, number = given["EMBEDQ_METRICS_PORT"], given.get(PROCESS_NUMBER, "0")
+    if not (port.isdecimal() and number.isdecimal() and 0 < int(port) + int(number) < 1 << 16):
+        raise ConfigurationError("EMBEDQ_METRICS_PORT: expected a TCP port, such as 9100")
+    return int(port) + int(number)
 
 
 def _base_url(url: object, where: str) -> str:

@@ -9,10 +9,12 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
 
+from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import described, steadily
-from embedq_worker.errors import CollectionGone, DatabaseAway
+from embedq_worker.errors import CollectionGone
 from embedq_worker.store.burial import DeadLetter, bury, stripped
 from embedq_worker.store.database import Database
 
@@ -87,16 +89,8 @@ class BurialQueue:
 
     async def _insist(self, letters: Sequence[DeadLetter]) -> None:
         """Do it until Postgres can; a table of ours that is missing comes with `embedq migrate`."""
-        delay = 0.1
-        while True:
-            try:
-                await bury(self._database, letters)
-            except (DatabaseAway, CollectionGone) as error:
-                logger.warning("dead letters wait for the database: %s", error)
-                await asyncio.sleep(delay)
-                delay = min(delay * 2, 5.0)
-            else:
-                return
+        work = partial(bury, self._database, letters)
+        await insist(work, "writing dead letters", self._database.outage, also=CollectionGone)
 
 
 def _call(buried: Callable[[], None]) -> None:

@@ -14,13 +14,16 @@ from time import monotonic
 
 import redis
 from psycopg.rows import class_row
+from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
+from redis.retry import Retry
 
 from embedq.contract import queue_name
 from embedq_sql import statement
 from embedq_worker.catalogue import Model
+from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import steadily
-from embedq_worker.errors import BadDimensions, CatalogueError, CollectionGone, DatabaseAway, StoreError
+from embedq_worker.errors import BadDimensions, CatalogueError, CollectionGone, NotMigrated, StoreError
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import Collection
 from embedq_worker.store.database import Database
@@ -64,10 +67,15 @@ class Directory:
         self._dropped: frozenset[int] = frozenset()
         self._served: dict[str, Served] = {}
         self._seen: list[Collection] | None = None
-        self._redis = redis.from_url(settings.broker_url, socket_timeout=5, socket_connect_timeout=5)
+        self._redis = redis.from_url(
+            settings.broker_url,
+            socket_timeout=5,
+            socket_connect_timeout=5,
+            retry=Retry(NoBackoff(), 1),  # for a connection that the server has closed; the next look is near
+        )
         self._complaints: set[str] = set()
         self._missing: set[str] = set()
-        self._said = ""
+        self._is_unpublished = False
         self._looking = asyncio.Lock()
         self._looked_at = -inf
 
@@ -95,16 +103,8 @@ class Directory:
 
     async def look(self) -> None:
         """Read the collections now, waiting for the database if it is away."""
-        while True:
-            try:
-                collections = await self._read()
-                self._said = ""
-                break
-            except CollectionGone:
-                self._say_once("the database has no schema embedq: run `embedq migrate`; the worker waits")
-            except DatabaseAway as error:
-                self._say_once(f"the collections cannot be read, trying again: {error}")
-            await asyncio.sleep(_LOOK_EVERY)
+        outage = self._database.outage
+        collections = await insist(self._read, "reading the collections", outage, also=NotMigrated)
         self._looked_at = monotonic()
         if collections != self._seen:
             self._note_dropped(collections)
@@ -119,10 +119,13 @@ class Directory:
         self._dropped = (self._dropped | gone) - {each.id for each in collections}
 
     async def _read(self) -> list[Collection]:
-        async with self._database.connection() as connection:
-            cursor = connection.cursor(row_factory=class_row(Collection))
-            await cursor.execute(statement("collections"))
-            return await cursor.fetchall()
+        try:
+            async with self._database.connection() as connection:
+                cursor = connection.cursor(row_factory=class_row(Collection))
+                await cursor.execute(statement("collections"))
+                return await cursor.fetchall()
+        except CollectionGone:
+            raise NotMigrated from None
 
     def _serve(self, collections: list[Collection]) -> None:
         wanted = self._settings.collections
@@ -154,11 +157,6 @@ class Directory:
             )
         self._missing.add(name)
 
-    def _say_once(self, what: str) -> None:
-        if what != self._said:
-            logger.warning(what)
-        self._said = what
-
     def _publish(self, collections: list[Collection]) -> None:
         """Set the registry right where it says something else: emptied, or written with older news."""
         prefix = self._settings.key_prefix
@@ -166,4 +164,10 @@ class Directory:
             if not is_published(self._redis, collections, prefix):
                 publish_registry(self._redis, collections, prefix)
         except (RedisError, OSError) as error:
-            logger.warning("the registry of collections cannot be published: %s", type(error).__name__)
+            if not self._is_unpublished:
+                logger.warning(
+                    "the registry of collections cannot be published, trying again: %s", type(error).__name__
+                )
+            self._is_unpublished = True
+        else:
+            self._is_unpublished = False

@@ -8,20 +8,21 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 from collections import deque
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
 from embedq.contract import Item
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
+from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Asker, Shape
 from embedq_worker.engine.work import Outcome, RunningItem, Vector
 from embedq_worker.engine.write_queue import Change, WriteQueue
-from embedq_worker.errors import ApiError, DatabaseAway, NotCalled
+from embedq_worker.errors import ApiError, NotCalled
 from embedq_worker.limiter import Flow
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collections import Collection
@@ -55,7 +56,10 @@ class Pipeline:
         """Held against the ledger now."""
         self._arrived = asyncio.Event()
         self._writes = WriteQueue(
-            Writer(database, collection), refused=self._refused_by_postgres, changed=self._take_again
+            Writer(database, collection),
+            outage=database.outage,
+            refused=self._refused_by_postgres,
+            changed=self._take_again,
         )
         self._shape = Shape(collection.dimensions, "document")
         self._embedding = 0
@@ -141,16 +145,9 @@ class Pipeline:
             self._dispatcher.ask(item.content_hash, item.text, self._shape, flow, _Embedding(self, item))
 
     async def _known(self, items: list[RunningItem]) -> dict[str, Known]:
-        delay = 0.05
         ids = list({item.id for item in items})
-        while True:
-            try:
-                return await look_up(self._database, self.collection.id, ids)
-            except DatabaseAway as error:
-                if delay > 1:
-                    logger.warning("collection %s waits for the database: %s", self.collection.name, error)
-                await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter
-                delay = min(delay * 2, 5.0)
+        work = partial(look_up, self._database, self.collection.id, ids)
+        return await insist(work, f"collection {self.collection.name}", self._database.outage)
 
     def embedded(self, item: RunningItem, vector: Vector, tokens: int) -> None:
         """The vector of an item has come."""

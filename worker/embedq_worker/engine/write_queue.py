@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum, auto
@@ -15,9 +14,11 @@ from itertools import chain
 
 import msgspec
 
+from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import described, steadily
 from embedq_worker.engine.work import Outcome, RunningItem
-from embedq_worker.errors import CollectionGone, DatabaseAway, RowRefused
+from embedq_worker.errors import CollectionGone, RowRefused
+from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Row
 from embedq_worker.store.writer import Writer
 
@@ -27,8 +28,7 @@ MAX_ROWS = 500
 """Rows of one transaction."""
 WRITERS = 2
 """Transactions at a time: one lands its rows while the other commits. Both lock in id order."""
-_FIRST_DELAY = 0.05
-_LONGEST_DELAY = 5.0
+_WHAT = "writing rows, whose vectors are kept,"
 Rivals = list[RunningItem]
 """Items of one id, the newest first. An older one is written where the newer is refused."""
 _Work = Callable[[Sequence[Row]], Awaitable[set[str]]]
@@ -56,10 +56,12 @@ class WriteQueue:
         self,
         writer: Writer,
         *,
+        outage: Outage,
         refused: Callable[[RunningItem, str], None],
         changed: Callable[[RunningItem], None],
     ) -> None:
         self._writer = writer
+        self._outage = outage
         self._refused = refused
         self._changed = changed
         self._waiting: deque[tuple[RunningItem, Change]] = deque()
@@ -118,7 +120,7 @@ class WriteQueue:
     async def _store(self, work: _Work, done: _Done, groups: Sequence[Rivals]) -> None:
         """One transaction with the newest of each id; what is refused is found by halves."""
         try:
-            ids = await _insist(lambda: work([_row(group[0]) for group in groups]))
+            ids = await insist(lambda: work([_row(group[0]) for group in groups]), _WHAT, self._outage)
         except CollectionGone:
             for item in chain.from_iterable(groups):
                 self._refuse(item, "collection_dropped")
@@ -190,16 +192,3 @@ def _row(item: RunningItem) -> Row:
         vector=item.vector,
         tokens=item.tokens,
     )
-
-
-async def _insist(work: Callable[[], Awaitable[set[str]]]) -> set[str]:
-    """Do it until Postgres does it: the vectors in hand are paid for and are kept."""
-    delay = _FIRST_DELAY
-    while True:
-        try:
-            return await work()
-        except DatabaseAway as error:
-            if delay > 1:
-                logger.warning("writing waits for the database: %s", error)
-            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter
-            delay = min(delay * 2, _LONGEST_DELAY)

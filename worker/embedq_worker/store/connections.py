@@ -35,7 +35,7 @@ def connect(database_url: str) -> Connection:
     Raises ``ConfigurationError`` for a URL that cannot be right, ``DatabaseAway`` when there is no connection
     to be had; the password is in neither.
     """
-    parts = _parse(database_url)
+    parts = parse_url(database_url)
     options = {"connect_timeout": CONNECT_SECONDS, "application_name": "embedq", **parts}
     try:
         return psycopg.connect(autocommit=True, **options)
@@ -65,7 +65,8 @@ def store_errors(undone: str) -> Iterator[None]:
         raise StoreError(f"{undone}: {_reason(error)} (SQLSTATE {error.sqlstate or 'none'})") from error
 
 
-def _parse(database_url: str) -> dict[str, Any]:
+def parse_url(database_url: str) -> dict[str, Any]:
+    """What a connection URL says, by libpq's names. Raises ``ConfigurationError``."""
     try:
         parts = conninfo_to_dict(database_url)
     except psycopg.ProgrammingError:
