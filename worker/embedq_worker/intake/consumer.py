@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from celery.worker import consumer as celery_consumer
@@ -17,6 +18,9 @@ from embedq_worker.intake.desk import DESK
 from embedq_worker.tasks import OWN_TASKS
 
 logger = logging.getLogger(__name__)
+
+_KNOCK_EVERY = 4
+"""Seconds between two attempts to connect, at most."""
 
 
 class Consumer(celery_consumer.Consumer):
@@ -57,6 +61,12 @@ class Consumer(celery_consumer.Consumer):
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """A body that cannot be decoded."""
         self._bury(message, "undecodable", exc)
+
+    def ensure_connected(self, conn: Any) -> Any:
+        """Knock at Redis every few seconds: Celery's own pauses grow to half a minute."""
+        knock = partial(conn.ensure_connection, interval_start=1, interval_step=1, interval_max=_KNOCK_EVERY)
+        conn.ensure_connection = knock
+        return super().ensure_connected(conn)
 
     def on_ready(self) -> None:
         """Connected: consume what there is to consume."""
