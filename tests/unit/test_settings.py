@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from embedq.errors import ConfigurationError
-from embedq_worker.settings import Secret, Settings, WorkerSettings
+from embedq_worker.settings import PROCESS_NUMBER, Secret, Settings, WorkerSettings
 
 SECRET = "sk-not-to-be-seen"
 
@@ -148,6 +148,9 @@ def test_a_wrong_file_is_refused_with_its_name_and_key(tmp_path: Path, text: str
         ({"EMBEDQ_API_KEY_FILE": "/nowhere/key"}, "EMBEDQ_API_KEY_FILE: /nowhere/key cannot be read"),
         ({"EMBEDQ_CONFIG": "/nowhere/embedq.toml"}, "EMBEDQ_CONFIG: /nowhere/embedq.toml cannot be read"),
         ({"EMBEDQ_BROKER_URL": "amqp://x"}, "EMBEDQ_BROKER_URL: expected a URL that starts with redis://"),
+        ({"EMBEDQ_METRICS_PORT": "http"}, "EMBEDQ_METRICS_PORT: expected a TCP port"),
+        ({"EMBEDQ_METRICS_PORT": "0"}, "EMBEDQ_METRICS_PORT: expected a TCP port"),
+        ({"EMBEDQ_METRICS_PORT": "65535", PROCESS_NUMBER: "1"}, "EMBEDQ_METRICS_PORT: expected a TCP port"),
         ({"EMBEDQ_DATABASE_URL": "db"}, "EMBEDQ_DATABASE_URL: expected"),
         ({"EMBEDQ_API_BASE_URL": "api.aimlapi.com"}, "EMBEDQ_API_BASE_URL: expected http://"),
         ({"EMBEDQ_API_BASE_URL": "https://"}, "EMBEDQ_API_BASE_URL: expected http://"),
@@ -164,6 +167,15 @@ def test_a_wrong_variable_is_refused_by_name(environ: dict[str, str], message: s
         Settings.from_environment(environ)
 
     assert "two words" not in str(caught.value)
+
+
+def test_each_process_of_a_supervisor_has_a_port() -> None:
+    """The one after that of the process before it; without a port there is none for anybody."""
+    environ = {"EMBEDQ_METRICS_PORT": "9100"}
+    ports = [Settings.from_environment(environ | {PROCESS_NUMBER: number}).metrics_port for number in "012"]
+    assert ports == [9100, 9101, 9102]
+    assert Settings.from_environment(environ).metrics_port == 9100
+    assert Settings.from_environment({PROCESS_NUMBER: "1"}).metrics_port is None
 
 
 def test_an_empty_key_file_is_refused(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from celery.exceptions import Reject
 
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.engine import Engine
+from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.steady import described
 from embedq_worker.engine.work import Outcome, Summary
 from embedq_worker.errors import AllItemsDead
@@ -70,8 +71,10 @@ class EnginePool(BasePool):
             key_prefix=self._settings.key_prefix,
             on_taken_over=self._release,
         )
+        self._pulse = Pulse()
         self._engine = Engine(
             self._settings,
+            hub=self._pulse,
             on_queues=self._queues_changed,
             chores=[heartbeat.run],
             may_call=lambda: heartbeat.is_alive,
@@ -91,6 +94,7 @@ class EnginePool(BasePool):
     def register_with_event_loop(self, loop: Any) -> None:
         """The hub on whose thread completions run."""
         self._hub = loop
+        loop.call_repeatedly(1.0, self._pulse.beat)  # ended with the connection, and begun with the next one
 
     def follow_queues(
         self, follow: Callable[[frozenset[str]], None], tell: Callable[[], None] | None = None

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from types import FrameType
+
+from embedq_worker.settings import PROCESS_NUMBER
 
 logger = logging.getLogger(__name__)
 
@@ -29,7 +32,7 @@ class Supervisor:
 
     def __init__(self, command: Sequence[str], processes: int) -> None:
         self._command = list(command)
-        self._children: list[_Child] = [_Child() for _ in range(processes)]
+        self._children: list[_Child] = [_Child(number) for number in range(processes)]
         self._stopping = False
         self._signal: int = signal.SIGTERM
 
@@ -62,7 +65,8 @@ class Supervisor:
 class _Child:
     """One process, started again when it ends by itself."""
 
-    def __init__(self) -> None:
+    def __init__(self, number: int) -> None:
+        self._environment = {**os.environ, PROCESS_NUMBER: str(number)}
         self.process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._pause = 0.0
@@ -84,7 +88,9 @@ class _Child:
             short = now - self._started < _SHORT_LIFE
             self._pause = min(_LONGEST_PAUSE, max(1.0, self._pause * 2)) if short else 0.0
         # A process group of its own: a terminal's Ctrl-C reaches it once, through us.
-        self.process = subprocess.Popen(command, start_new_session=True)  # noqa: S603 - our own command
+        self.process = subprocess.Popen(  # noqa: S603 - our own command
+            command, start_new_session=True, env=self._environment
+        )
         self._started = now
 
     def signal(self, number: int) -> None:

@@ -18,6 +18,7 @@ _SUMMARIES = {
     "dead-letters": "List, replay and drop the items that could not be embedded.",
     "demo": "Embed and search a real corpus on embedded servers.",
     "enqueue": "Enqueue the items of a JSON Lines file.",
+    "health": "Ask the worker here whether it can work.",
     "index": "Build and drop a collection's vector index.",
     "limits": "Show and set the limits of the running fleet.",
     "local-api": "Serve a small local embedding model, OpenAI-compatible.",

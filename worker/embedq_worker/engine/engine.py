@@ -33,8 +33,11 @@ from embedq_worker.engine.delivery import (
 )
 from embedq_worker.engine.directory import Directory, Served
 from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.health import Health
 from embedq_worker.engine.housekeeping import Housekeeping
 from embedq_worker.engine.pipeline import Pipeline
+from embedq_worker.engine.probes import Probes, listen_to
+from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.queries import Queries
 from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
 from embedq_worker.errors import NotAJob, StoreError
@@ -55,18 +58,21 @@ class Engine:
     """Takes deliveries from any thread.
 
     ``on_queues`` is called, on the engine's thread, with the queues to consume. ``chores`` run on its loop
-    from its start to its end. No call is made while ``may_call`` says no.
+    from its start to its end. No call is made while ``may_call`` says no. ``hub`` is the pulse of the thread
+    that fetches.
     """
 
     def __init__(
         self,
         settings: Settings,
         *,
+        hub: Pulse,
         on_queues: Callable[[frozenset[str]], None],
         chores: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         may_call: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
+        self._hub = hub
         self._on_queues = on_queues
         self._chores = chores
         self._may_call = may_call
@@ -113,7 +119,7 @@ class Engine:
             self._loop.close()
 
     async def _open(self) -> None:
-        self._parts = _Parts(self._settings, self._on_queues, self._may_call)
+        self._parts = _Parts(self._settings, self._on_queues, self._may_call, self._hub)
         await self._parts.open([chore() for chore in self._chores])
         self._take_in()
 
@@ -153,12 +159,17 @@ class _Parts:
         settings: Settings,
         on_queues: Callable[[frozenset[str]], None],
         may_call: Callable[[], bool],
+        hub: Pulse,
     ) -> None:
         self._settings = settings
         self._may_call = may_call
         self._hold = Hold()
         """Of the jobs taken since the last release."""
-        self._database = Database(settings.database_url, connections=settings.worker.database_connections)
+        self._database = Database(
+            settings.database_url,
+            connections=settings.worker.database_connections,
+            timeout=settings.worker.database_timeout,
+        )
         self._redis = redis.Redis(connection_pool=_connections(settings.broker_url))
         self._limiter = Limiter(
             settings.broker_url, lease=settings.worker.lease, key_prefix=settings.key_prefix
@@ -168,6 +179,10 @@ class _Parts:
         self._caches = Caches(settings, self._database)
         self._queries = Queries(self._redis, settings.key_prefix)
         self._directory = Directory(self._database, settings, on_queues=on_queues, on_dropped=self._let_go)
+        self._heard = Pulse()
+        self._health = Health(
+            patience=settings.worker.message_lease, hub=hub, redis=self._heard, outage=self._database.outage
+        )
         self._dispatchers: dict[str, Dispatcher] = {}
         self._pipelines: dict[int, Pipeline] = {}
         self._dispatching: list[asyncio.Task[None]] = []
@@ -179,6 +194,12 @@ class _Parts:
         self._tasks = [asyncio.create_task(work) for work in works]
         await self._database.open()
         await self._client.__aenter__()
+        if self._settings.metrics_port is not None:
+            probes = Probes(self._health, host=self._settings.metrics_host, port=self._settings.metrics_port)
+            self._tasks += [
+                asyncio.create_task(probes.run()),
+                asyncio.create_task(listen_to(self._redis, self._heard)),
+            ]
         self._caches.start()
         keeping = Housekeeping(self._database, self._settings.worker)
         self._tasks.append(asyncio.create_task(keeping.run()))
@@ -194,7 +215,7 @@ class _Parts:
             dispatcher.let_go()
 
     async def drain(self) -> None:
-        self._is_draining = True
+        self._is_draining = self._health.is_draining = True
         for task in self._dispatching:
             task.cancel()
         # All at once: one that waits for a slow model must not leave the others calling.

@@ -1,0 +1,86 @@
+"""The probes: ``/livez`` and ``/readyz`` over HTTP, for whatever watches over the process.
+
+200 and ``{"reasons": []}``, or 503 and the reasons. Served on the engine's loop: where that stands still no
+answer comes, and the probe's own time-out says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+import redis.asyncio as redis
+from aiohttp import web
+from redis.exceptions import RedisError
+
+from embedq_worker.engine.health import Health
+from embedq_worker.engine.pulse import Pulse
+
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+logger = logging.getLogger(__name__)
+
+_ASK_EVERY = 1.0
+"""Seconds between two questions to Redis."""
+_LISTEN_AGAIN = 5.0
+"""Seconds until a port that is taken is tried again."""
+
+
+class Probes:
+    """Answers probes at ``host`` and ``port`` until it is closed."""
+
+    def __init__(self, health: Health, *, host: str, port: int) -> None:
+        self._address = (host, port)
+        application = web.Application()
+        application.router.add_get("/livez", _answering(health.not_live))
+        application.router.add_get("/readyz", _answering(health.not_ready))
+        self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1)
+
+    async def run(self) -> None:
+        """Listen, until cancelled. A port that is taken is waited for: work goes on without probes."""
+        await self._runner.setup()
+        try:
+            await self._listen()
+            await asyncio.Event().wait()
+        finally:
+            await self._runner.cleanup()
+
+    async def _listen(self) -> None:
+        host, port = self._address
+        said = False
+        while True:
+            try:
+                await web.TCPSite(self._runner, host, port).start()
+            except OSError as error:
+                if not said:
+                    logger.error(
+                        "probes cannot be answered at %s:%d (%s); free it, or set EMBEDQ_METRICS_PORT",
+                        host,
+                        port,
+                        error.strerror,
+                    )
+                said = True
+                await asyncio.sleep(_LISTEN_AGAIN)
+            else:
+                return
+
+
+async def listen_to(client: redis.Redis, pulse: Pulse) -> None:
+    """Let ``pulse`` beat for as long as Redis answers."""
+    while True:
+        try:
+            await client.ping()
+        except (RedisError, OSError):
+            pulse.miss()
+        else:
+            pulse.beat()
+        await asyncio.sleep(_ASK_EVERY)
+
+
+def _answering(reasons: Callable[[], list[str]]) -> Handler:
+    async def answer(_: web.Request) -> web.Response:
+        said = reasons()
+        return web.json_response({"reasons": said}, status=503 if said else 200)
+
+    return answer
