@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 from typing import Any
 
 from celery.worker import consumer as celery_consumer
@@ -63,9 +64,8 @@ class Consumer(celery_consumer.Consumer):
         self._bury(message, "undecodable", exc)
 
     def ensure_connected(self, conn: Any) -> Any:
-        """Knock at Redis every few seconds: Celery's own pauses grow to half a minute."""
-        knock = partial(conn.ensure_connection, interval_start=1, interval_step=1, interval_max=_KNOCK_EVERY)
-        conn.ensure_connection = knock
+        """Connect, knocking at Redis every few seconds: Celery's own pauses grow to half a minute."""
+        conn.ensure_connection = partial(_knock, conn.ensure_connection)
         return super().ensure_connected(conn)
 
     def on_ready(self) -> None:
@@ -103,3 +103,15 @@ class Consumer(celery_consumer.Consumer):
             "a message of queue %s is not a job, it becomes a dead letter: %s%s", queue, code, kind
         )
         self.pool.bury(message, code)
+
+
+def _knock(ensure: Callable[..., Any], complain: Callable[..., None], *arguments: Any, **options: Any) -> Any:
+    """Kombu's ``ensure_connection``; of all failures it complains of the first, second, fourth, eighth …"""
+    failures = count(1)
+
+    def seldom(error: Exception, pause: float) -> None:
+        if next(failures).bit_count() == 1:
+            complain(error, pause)
+
+    pauses = {"interval_start": 1, "interval_step": 1, "interval_max": _KNOCK_EVERY}
+    return ensure(seldom, *arguments, **options, **pauses)
