@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import NamedTuple
 
 from embedq_worker.engine.claimant import Claimant, Term
-from embedq_worker.engine.steady import patiently, steadily
+from embedq_worker.engine.insisting import insist
+from embedq_worker.engine.steady import steadily
 from embedq_worker.store.database import Database
 from embedq_worker.store.vector_cache import Kind, Made, give_up, keep
 
@@ -87,6 +88,9 @@ class CacheQueue:
             elif not end.term.is_over:
                 given_up[end.kind, end.term.name].append(end.key)
         for kind, vectors in made.items():
-            await patiently(partial(keep, self._database, kind, vectors), "the cache of vectors")
+            await self._insist(partial(keep, self._database, kind, vectors))
         for (kind, name), keys in given_up.items():
-            await patiently(partial(give_up, self._database, kind, keys, name), "the cache of vectors")
+            await self._insist(partial(give_up, self._database, kind, keys, name))
+
+    async def _insist(self, work: Callable[[], Awaitable[None]]) -> None:
+        await insist(work, "writing to the cache of vectors", self._database.outage)

@@ -14,7 +14,8 @@ from collections.abc import Callable
 from math import inf
 from time import monotonic
 
-from embedq_worker.engine.steady import patiently, steadily
+from embedq_worker.engine.insisting import insist
+from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import RowRefused, StoreError
 from embedq_worker.store.database import Database
 from embedq_worker.store.vector_cache import begin_claimant, end_claimant, renew_claimant
@@ -98,7 +99,7 @@ class Claimant:
     async def _renew_in_time(self) -> None:
         await asyncio.sleep(self._life / _RENEWALS)
         try:
-            await patiently(self._renew, "renewing claims of texts")
+            await insist(self._renew, "renewing claims of texts", self._database.outage)
         except StoreError as error:
             self.renounce(error)
 

@@ -16,7 +16,8 @@ from time import monotonic
 
 from embedq_worker.engine.cache_queue import CacheQueue
 from embedq_worker.engine.claimant import Claimant, Term
-from embedq_worker.engine.steady import patiently, steadily
+from embedq_worker.engine.insisting import insist
+from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Asker, Shape, Waiter, WaitingText
 from embedq_worker.engine.work import Vector
 from embedq_worker.errors import ApiError, NotCalled, StoreError
@@ -114,7 +115,8 @@ class VectorCache:
     async def _found(self, keys: Sequence[bytes]) -> tuple[Found, Term | None]:
         """What there is; without a term all are to be asked for as if there were no cache."""
         try:
-            return await patiently(partial(self._claim, keys), f"texts of {self._kind.model}")
+            what = f"looking for texts of model {self._kind.model} in the cache of vectors"
+            return await insist(partial(self._claim, keys), what, self._database.outage)
         except StoreError as error:
             self._claimant.renounce(error)
             return Found({}, frozenset(keys)), None
