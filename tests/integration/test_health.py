@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.error import HTTPError, URLError
 
@@ -45,10 +46,19 @@ main()
 @pytest.fixture
 def port(stack: Stack) -> int:
     """Where the workers of the stack answer probes; leases are short."""
-    port = free_port()
+    port = free_pair()
     stack.environment["EMBEDQ_METRICS_PORT"] = str(port)
     stack.configure("[worker]\nmessage_lease = 2\ndatabase_timeout = 1\n")
     return port
+
+
+def free_pair() -> int:
+    """A free port after which the next one is free as well."""
+    while True:
+        port = free_port()
+        with socket.socket() as next_one, suppress(OSError):
+            next_one.bind(("127.0.0.1", port + 1))
+            return port
 
 
 def probe(port: int, path: str) -> tuple[int, str]:
