@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable
 from math import inf
 from time import monotonic
@@ -107,8 +108,7 @@ class Heartbeat:
     async def _try_to_beat(self, client: redis.Redis) -> None:
         try:
             if await self._beat(client):
-                while await self._take_over(client):
-                    pass
+                await self._take_over(client)
         except (RedisError, OSError) as error:
             if not self._is_away:
                 logger.warning(
@@ -135,8 +135,17 @@ class Heartbeat:
         self._renewed_at = began
         return bool(others)
 
-    async def _take_over(self, client: redis.Redis) -> bool:
-        """One step; whether there may be another."""
+    async def _take_over(self, client: redis.Redis) -> None:
+        """Step after step, until nobody is left."""
+        taken: Counter[tuple[bytes, bytes]] = Counter()
+        while reply := await self._take_one(client):
+            dead, messages, what = cast("tuple[bytes, int, bytes]", reply)
+            taken[dead, what] += messages
+        for (dead, what), messages in taken.items():
+            if messages:
+                logger.warning(_SAYS[what], messages, dead.decode())
+
+    async def _take_one(self, client: redis.Redis) -> object:
         keys = [
             names.WORKERS,
             names.DEAD,
@@ -149,13 +158,7 @@ class Heartbeat:
             names.KILLERS,
         ]
         arguments = [self._prefix + names.TAKEN_OVER, str(GROUP_BYTES), str(DEATHS)]
-        reply = await self._run(client, TAKE_OVER, keys, arguments)
-        if not reply:
-            return False
-        dead, messages, what = cast("tuple[bytes, int, bytes]", reply)
-        if messages:
-            logger.warning(_SAYS[what], messages, dead.decode())
-        return True
+        return await self._run(client, TAKE_OVER, keys, arguments)
 
     async def _run(
         self, client: redis.Redis, script: Script, keys: list[str], arguments: list[str]
