@@ -77,19 +77,10 @@ class FakeWorker:
 
     def take_over(self) -> list[tuple[int, str]]:
         """Take over all that is to be taken over; how many messages each step took, and what they became."""
-        keys = (
-            names.WORKERS,
-            names.DEAD,
-            names.AMNESTY,
-            names.UNACKED,
-            names.INDEX,
-            names.ALONE,
-            names.SUSPECTS,
-            names.SUSPECTS_NUMBER,
-            names.KILLERS,
-        )
         steps = []
-        while reply := self._run(TAKE_OVER, keys, [names.TAKEN_OVER, str(2 << 20), str(DEATHS)]):
+        while reply := self._run(
+            TAKE_OVER, names.TAKE_OVER_KEYS, [names.TAKEN_OVER, str(2 << 20), str(DEATHS)]
+        ):
             _, count, what = cast("tuple[bytes, int, bytes]", reply)
             steps.append((count, what.decode()))
         return steps

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import inf
 from time import monotonic
 from typing import cast
@@ -146,22 +146,11 @@ class Heartbeat:
                 logger.warning(_SAYS[what], messages, dead.decode())
 
     async def _take_one(self, client: redis.Redis) -> object:
-        keys = [
-            names.WORKERS,
-            names.DEAD,
-            names.AMNESTY,
-            names.UNACKED,
-            names.INDEX,
-            names.ALONE,
-            names.SUSPECTS,
-            names.SUSPECTS_NUMBER,
-            names.KILLERS,
-        ]
         arguments = [self._prefix + names.TAKEN_OVER, str(GROUP_BYTES), str(DEATHS)]
-        return await self._run(client, TAKE_OVER, keys, arguments)
+        return await self._run(client, TAKE_OVER, names.TAKE_OVER_KEYS, arguments)
 
     async def _run(
-        self, client: redis.Redis, script: Script, keys: list[str], arguments: list[str]
+        self, client: redis.Redis, script: Script, keys: Sequence[str], arguments: list[str]
     ) -> object:
         prefixed = [self._prefix + key for key in keys]
         try:

@@ -16,3 +16,16 @@ ALONE = "embedq:alone"
 SUSPECTS = "embedq:suspects"
 SUSPECTS_NUMBER = "embedq:suspects_number"
 KILLERS = "embedq:killers"
+
+TAKE_OVER_KEYS = (
+    WORKERS,
+    DEAD,
+    AMNESTY,
+    UNACKED,
+    INDEX,
+    ALONE,
+    SUSPECTS,
+    SUSPECTS_NUMBER,
+    KILLERS,
+)
+"""The keys of ``take_over.lua``."""
