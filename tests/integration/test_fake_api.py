@@ -245,6 +245,18 @@ async def test_billed_texts_are_counted(http: aiohttp.ClientSession, fake_api: F
     assert fake_api.billed(["a", "b", "c"]) == [2, 1, 0]
 
 
+async def test_who_was_billed_is_known_by_its_key(http: aiohttp.ClientSession, fake_api: FakeAPI) -> None:
+    """Each text's calls, oldest first, with the keys that they carried."""
+    for key, given in (("first", ["a", "b"]), ("second", ["b"])):
+        body = {"model": "m", "input": given}
+        await (await http.post("embeddings", json=body, headers={"Authorization": f"Bearer {key}"})).release()
+    await post(http, input=["c"])
+
+    billings = fake_api.billings(["a", "b", "c", "d"])
+    assert [[call.key for call in calls] for calls in billings] == [["first"], ["first", "second"], [""], []]
+    assert billings[1] == fake_api.calls()[:2]
+
+
 async def test_calls_are_remembered_one_by_one(http: aiohttp.ClientSession, fake_api: FakeAPI) -> None:
     """Each call has its time, by a clock that the test can read, and its size."""
     before = time.monotonic()

@@ -80,6 +80,8 @@ class CallRecord(msgspec.Struct, gc=False):
     admitted: bool = False
     """Whether it counts against the limits a minute: the request was in order and within every limit. What a
     fault then made of it, a 429 too, does not matter."""
+    key: str = ""
+    """The key that it carried: clients with keys of their own can be told apart."""
 
 
 class ModelStats(msgspec.Struct):

@@ -87,7 +87,7 @@ class Exchange:
 
     def bill(self) -> None:
         """Note that the texts were answered for, whole and right."""
-        self.meter.bill(self._read().digests)
+        self.meter.bill(self.record, self._read().digests)
 
     def close(self) -> web.StreamResponse:
         """Close the connection as if all had been said (FIN)."""

@@ -121,6 +121,10 @@ class FakeAPI:
         """How often each text got a whole and right answer."""
         return self._control("billed", [digest_of(text) for text in texts], list[int])
 
+    def billings(self, texts: Iterable[str]) -> list[list[CallRecord]]:
+        """The calls by which each text got a whole and right answer, oldest first."""
+        return self._control("billings", [digest_of(text) for text in texts], list[list[CallRecord]])
+
     def wait_for(self, *, calls: int = 0, in_flight: int = 0, timeout: float = 10.0) -> None:
         """Return once there were ``calls`` calls and ``in_flight`` are in flight; ``timeout`` in seconds."""
         wanted = f"{calls} calls with {in_flight} in flight"

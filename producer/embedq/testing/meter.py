@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -21,15 +21,15 @@ class Meter:
     def __init__(self) -> None:
         self.records: deque[CallRecord] = deque(maxlen=MAX_RECORDS)
         self._total = Stats()
-        self._billed: Counter[bytes] = Counter()
+        self._billed: dict[bytes, tuple[CallRecord, ...]] = {}
         self._waiters: list[asyncio.Future[None]] = []
 
     @contextmanager
-    def call(self, model: str, texts: int, tokens: int) -> Iterator[CallRecord]:
+    def call(self, model: str, texts: int, tokens: int, key: str = "") -> Iterator[CallRecord]:
         """Count one call, which is in flight inside the ``with``."""
         own = self.model(model)
         counted = (self._total, own)
-        record = CallRecord(model, time.monotonic(), texts, tokens, in_flight=own.in_flight + 1)
+        record = CallRecord(model, time.monotonic(), texts, tokens, in_flight=own.in_flight + 1, key=key)
         for stats in counted:
             stats.calls += 1
             stats.texts += texts
@@ -50,18 +50,24 @@ class Meter:
         """The counts of one model."""
         return self._total.models.setdefault(model, ModelStats())
 
-    def bill(self, digests: Iterable[bytes]) -> None:
-        """Note that these texts were answered for, whole and right."""
-        self._billed.update(digests)
+    def bill(self, record: CallRecord, digests: Iterable[bytes]) -> None:
+        """Note that a call's texts were answered for, whole and right."""
+        call = (record,)
+        for digest in digests:
+            self._billed[digest] = self._billed.get(digest, ()) + call
 
     def times_billed(self, digests: Iterable[bytes]) -> list[int]:
         """How often each of these texts was billed."""
-        return [self._billed[digest] for digest in digests]
+        return [len(calls) for calls in self.billings(digests)]
+
+    def billings(self, digests: Iterable[bytes]) -> list[tuple[CallRecord, ...]]:
+        """The calls for which each of these texts was billed, oldest first."""
+        return [self._billed.get(digest, ()) for digest in digests]
 
     def stats(self) -> Stats:
         """The counts of now."""
         self._total.billed_texts = len(self._billed)
-        self._total.billed_again = sum(times > 1 for times in self._billed.values())
+        self._total.billed_again = sum(len(calls) > 1 for calls in self._billed.values())
         return self._total
 
     async def wait_for(self, wait: Wait) -> bool:

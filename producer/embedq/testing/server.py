@@ -86,12 +86,13 @@ class Service:
         """``POST /v1/embeddings``."""
         body = await request.read()
         period = self._period
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
         try:
             asked = parse(body)
         except RefusedError as refusal:
-            with period.meter.call("", 0, 0) as record:
+            with period.meter.call("", 0, 0, key) as record:
                 return await _refuse(_exchange(request, period, record, None), refusal)
-        with period.meter.call(asked.model, len(asked.texts), asked.tokens) as record:
+        with period.meter.call(asked.model, len(asked.texts), asked.tokens, key) as record:
             return await _answer(_exchange(request, period, record, asked), period, asked)
 
     async def models(self, _request: web.Request) -> web.StreamResponse:
@@ -123,6 +124,8 @@ class Service:
                 return list(meter.records)
             case "billed":
                 return meter.times_billed(msgspec.json.decode(body, type=list[bytes]))
+            case "billings":
+                return meter.billings(msgspec.json.decode(body, type=list[bytes]))
             case "wait":
                 return await meter.wait_for(msgspec.json.decode(body, type=Wait))
             case "identity":
