@@ -170,6 +170,8 @@ def test_valkey_keeps_data(folder: Path) -> None:
     with Valkey(folder) as server, redis.Redis.from_url(server.url) as client:
         assert client.get("kept") == b"yes"
         assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
+    with Valkey(folder, appendfsync="always") as server, redis.Redis.from_url(server.url) as client:
+        assert client.config_get("appendfsync") == {"appendfsync": "always"}
 
 
 def test_postgres_keeps_data(folder: Path) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 from functools import partial
 from pathlib import Path
-from typing import Self, cast
+from typing import Literal, Self, cast
 from urllib.parse import quote
 
 import redis
@@ -31,14 +31,22 @@ _ATTEMPTS = 5
 class Valkey:
     """A private server on a random port of 127.0.0.1, proved to be ours by its process id.
 
-    ``folder`` holds the append-only file, synchronised every second, and is kept; without one nothing is
-    written to disk. With ``password`` the URL carries it. Nothing is ever evicted. A context manager;
-    ``stop`` and ``start`` restart it, on the port it had.
+    ``folder`` holds the append-only file and is kept; without one nothing is written to disk. The file is
+    synchronised every second, or with ``appendfsync="always"`` before a command is answered. With
+    ``password`` the URL carries it. Nothing is ever evicted. A context manager; ``stop`` and ``start``
+    restart it, on the port it had.
     """
 
-    def __init__(self, folder: Path | None = None, *, password: str | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        password: str | None = None,
+        appendfsync: Literal["everysec", "always"] = "everysec",
+    ) -> None:
         self._folder = None if folder is None else folder.expanduser().resolve()
         self._password = password
+        self._appendfsync = appendfsync
         self._runtime: Path | None = None
         self._port: int | None = None
         self._server: ServerProcess | None = None
@@ -142,7 +150,7 @@ class Valkey:
             f'dir "{folder}"',
             'save ""',
             f"appendonly {'no' if self._folder is None else 'yes'}",
-            "appendfsync everysec",
+            f"appendfsync {self._appendfsync}",
             "maxmemory-policy noeviction",
         ]
         if self._password is not None:
