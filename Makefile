@@ -8,9 +8,10 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PYTEST_ARGS ?= -n 2
 LIMITS_ARGS ?=
 SIMULATE_ARGS ?=
+CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint bench bench-limits bench-memory simulate constraints clean
+.PHONY: help install demo test lint chaos bench bench-limits bench-memory simulate constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -26,6 +27,9 @@ lint: .venv/installed-dev ## Style, types and the boundaries between packages
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+chaos: .venv/installed-dev ## Kill, stop, cut off and lie to real workers, then check every id; CHAOS_JOBS, _MINUTES, _SEED
+	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
 
 bench: .venv/installed-dev ## Measure texts a second and CPU a text against the floor
 	@$(BIN)/python -m tests.bench.run
@@ -47,7 +51,7 @@ constraints: .venv/installed-dev ## Pin the dependencies anew in constraints.txt
 		--no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.txt
 
 clean: ## Remove .venv and all that tools left
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench .chaos build dist
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/pip

@@ -1,0 +1,102 @@
+"""Runs ``embedq`` with one safeguard off: ``python -m tests.chaos.saboteur NAME worker …``.
+
+A run of the harness in which nothing is broken shows nothing unless it breaks where a safeguard is missing.
+Each function here takes one away from this process alone; the product has no switch for it. What a function
+patches it first looks for, so that one that has moved is an error and not a safeguard left on.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+def stock_transport() -> None:
+    """Kombu's own Redis transport: a message is popped first and recorded in a second round trip."""
+    from embedq_worker import app, pool
+
+    create_app = app.create_app
+
+    def create_stock_app(settings: Any) -> Any:
+        made = create_app(settings)
+        made.conf.broker_transport = "redis"
+        # What a dead worker had recorded comes back within seconds, as from ours; by default after an hour.
+        made.conf.broker_transport_options |= {
+            "visibility_timeout": 3,
+            "unacked_restore_interval": 1,
+            "unacked_restore_throttle": 1,
+        }
+        return made
+
+    def report(_tag: str, callback: Any, runtime: float, summary: Any) -> None:
+        """Stock Celery acknowledges by itself."""
+        callback((0, summary, runtime))
+
+    _replace(app, "create_app", create_stock_app)
+    _replace(pool, "_report", report)
+
+
+def version_guard() -> None:
+    """The writer takes what comes last, whatever its version."""
+    from embedq_sql import statement
+    from embedq_worker.store import writer
+
+    guard = "WHERE (held.version, held.content_hash) < (EXCLUDED.version, EXCLUDED.content_hash)\n"
+    assert guard in statement("advance_ledger"), "the guard of versions is written differently now"
+    _replace(writer, "statement", lambda name: statement(name).replace(guard, ""))
+
+
+def heartbeat() -> None:
+    """A lease lapses before it is renewed, and the worker does not notice."""
+    from embedq_worker.intake import heartbeat as module
+
+    _replace(module, "LIFE", 0.01)
+    _replace(module.Heartbeat, "is_alive", property(lambda _: True))
+
+
+def bisecting() -> None:
+    """All texts of a batch that the service refuses are at fault."""
+    from embedq_worker.engine.dispatcher import Dispatcher
+
+    def refuse_all(self: Any, batch: Any, error: Any) -> None:
+        for text in batch.texts:
+            self._refuse(text, batch.shape, error)
+
+    _replace(Dispatcher, "_split", refuse_all)
+
+
+def index_matching() -> None:
+    """An answer's vectors belong to the texts in the order in which they come."""
+    from embedq_worker.api import response
+
+    fill = response._fill
+
+    def fill_in_order(vectors: Any, items: Any) -> None:
+        for number, item in enumerate(items):
+            item.index = number
+        fill(vectors, items)
+
+    _replace(response, "_fill", fill_in_order)
+
+
+SAFEGUARDS: dict[str, Callable[[], None]] = {
+    each.__name__: each for each in (stock_transport, version_guard, heartbeat, bisecting, index_matching)
+}
+
+
+def _replace(owner: Any, name: str, substitute: Any) -> None:
+    assert hasattr(owner, name), f"{owner} has no {name} any more: take its safeguard away where it is now"
+    setattr(owner, name, substitute)
+
+
+def main() -> None:
+    """Take the safeguard away and go on as ``embedq``."""
+    SAFEGUARDS[sys.argv.pop(1)]()
+    from embedq.cli import main as embedq
+
+    embedq()
+
+
+if __name__ == "__main__":
+    main()

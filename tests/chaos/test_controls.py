@@ -1,0 +1,111 @@
+"""The harness is not blind: with one safeguard off it finds what that one prevents, and with it on nothing.
+
+Each run is small, its load aimed at the safeguard.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from embedq.testing import faults
+from tests.chaos.checker import Write
+from tests.chaos.load import MARKER, Enqueue, single
+from tests.chaos.options import Options
+from tests.chaos.report import Report
+from tests.chaos.run import run
+from tests.chaos.saboteur import SAFEGUARDS
+from tests.chaos.world import MakeWorld
+
+CALM = Options(
+    seed=1,
+    workers=1,
+    rate=100_000,
+    kill_every=0,
+    stop_every=0,
+    valkey_every=0,
+    postgres_every=0,
+    cut_every=0,
+    faults=0,
+    lease=2,
+    settle=20,
+)
+
+controlled: set[str] = set()
+"""The safeguards that have a control here."""
+
+
+def put(item_id: int, version: int = 1, more: str = "") -> Write:
+    """A write of a text that no other has."""
+    return Write(
+        "docs", str(item_id), version, f"text of {item_id} as of {version} {more}", poison=MARKER in more
+    )
+
+
+def both(safeguard: str, missing: str) -> pytest.MarkDecorator:
+    """Once with every safeguard and once without this one; ``missing``: what is found then."""
+    controlled.add(safeguard)
+    cases = [pytest.param(None, "", id="on"), pytest.param(safeguard, missing, id="off")]
+    return pytest.mark.parametrize(("sabotage", "found"), cases)
+
+
+def assert_found(report: Report, found: str) -> None:
+    """This kind of finding, or none at all. Without a safeguard more than one promise may break."""
+    kinds = {finding.partition(":")[0] for finding in report.broken}
+    assert found in kinds if found else not kinds, str(report)
+
+
+@both("stock_transport", "lost")
+def test_the_atomic_fetch(make_world: MakeWorld, tmp_path: Path, sabotage: str | None, found: str) -> None:
+    """Workers that wait for messages are killed while one is on its way to them."""
+    options = replace(CALM, sabotage=sabotage, workers=3, rate=60, kill_every=0.7, strand=1, minutes=4 / 60)
+    writes = [put(number) for number in range(200)]
+    report = run(make_world(options), tmp_path, options, single(writes))
+    assert report.deeds["kill"]
+    assert_found(report, found)
+
+
+@both("version_guard", "stale")
+def test_the_guard_of_versions(
+    make_world: MakeWorld, tmp_path: Path, sabotage: str | None, found: str
+) -> None:
+    """The newest version of each id is called for first, and the older ones are in flight with it."""
+    options = replace(CALM, sabotage=sabotage, latency=0.1, model={"max_inputs": 20, "max_concurrency": 16})
+    world = make_world(options)
+    rounds = [[put(number, version) for number in range(20)] for version in range(8, 0, -1)]
+    report = run(world, tmp_path, options, [Enqueue("docs", "live", writes) for writes in rounds])
+    assert_found(report, found)
+
+
+@both("heartbeat", "billed twice")
+def test_the_heartbeat(make_world: MakeWorld, tmp_path: Path, sabotage: str | None, found: str) -> None:
+    """One worker has a job for most of a lease, the other has nothing to do, and nobody is killed."""
+    options = replace(CALM, sabotage=sabotage, workers=2, latency=1.5)
+    job = Enqueue("docs", "live", [put(number) for number in range(20)])
+    assert_found(run(make_world(options), tmp_path, options, [job]), found)
+
+
+@both("bisecting", "unexpected")
+def test_bisecting(make_world: MakeWorld, tmp_path: Path, sabotage: str | None, found: str) -> None:
+    """One text of a batch is refused."""
+    options = replace(CALM, sabotage=sabotage)
+    writes = [put(number, more=MARKER if number == 11 else "") for number in range(32)]
+    report = run(make_world(options), tmp_path, options, [Enqueue("docs", "live", writes)])
+    assert_found(report, found)
+
+
+@both("index_matching", "wrong vector")
+def test_index_matching(make_world: MakeWorld, tmp_path: Path, sabotage: str | None, found: str) -> None:
+    """Each answer has its vectors in another order."""
+    options = replace(CALM, sabotage=sabotage)
+    world = make_world(options)
+    world.api.inject(faults.ShuffledOrder())
+    report = run(world, tmp_path, options, [Enqueue("docs", "live", [put(number) for number in range(64)])])
+    assert_found(report, found)
+
+
+def test_every_safeguard_has_its_control() -> None:
+    """Whoever can be taken away is missed by a test above."""
+    assert controlled == SAFEGUARDS.keys()
