@@ -12,7 +12,7 @@ import redis
 
 from embedq_worker.embedded.valkey import Valkey
 from embedq_worker.limiter import Flow, Grant, Limiter, Limits, Outcome, Want
-from tests.bench.limits.report import Report
+from tests.bench.report import Report
 
 MODEL = "costed"
 LIMIT = 20

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from tests.bench.corpus import texts
-from tests.bench.limits.bed import Ground, ground
-from tests.bench.limits.report import Report
+from tests.bench.ground import Ground, ground
+from tests.bench.report import Report
 
 MODEL = "shared"
 PROCESSES = 4

@@ -7,8 +7,8 @@ from collections import Counter
 
 import redis
 
-from tests.bench.limits.bed import ground
-from tests.bench.limits.report import Report
+from tests.bench.ground import ground
+from tests.bench.report import Report
 
 COLLECTIONS = 50
 MODELS = 3

@@ -13,10 +13,10 @@ import psutil
 from embedq.contract import REGISTRY_KEY, queue_name
 from embedq.testing import faults
 from tests.bench.corpus import texts
-from tests.bench.limits.bed import Ground, ground
+from tests.bench.ground import Ground, ground
 from tests.bench.limits.records import answered_texts
-from tests.bench.limits.report import Report
 from tests.bench.limits.single import Singles
+from tests.bench.report import Report
 
 PROCESSES = 2
 LIMIT = 8

@@ -13,10 +13,10 @@ import redis
 
 from embedq.testing.control import CallRecord
 from tests.bench.corpus import texts
-from tests.bench.limits.bed import Crew, Ground, ground
+from tests.bench.ground import Crew, Ground, ground
 from tests.bench.limits.records import call_seconds
-from tests.bench.limits.report import Report
-from tests.bench.limits.sampler import Sampler
+from tests.bench.report import Report
+from tests.bench.sampler import Sampler
 
 MODEL = "mortal"
 PROCESSES = 8

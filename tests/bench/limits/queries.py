@@ -9,9 +9,9 @@ from contextlib import ExitStack
 
 from embedq import Producer
 from embedq.errors import EmbedqError
-from tests.bench.limits.bed import Ground, ground
+from tests.bench.ground import Ground, ground
 from tests.bench.limits.records import percentile
-from tests.bench.limits.report import Report
+from tests.bench.report import Report
 
 MODEL = "asked"
 LIMIT = 8

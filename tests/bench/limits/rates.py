@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from embedq.testing.busiest import busiest
 from embedq.testing.control import CallRecord
 from tests.bench import corpus
-from tests.bench.limits.bed import ground
+from tests.bench.ground import ground
 from tests.bench.limits.records import between, throttled_share
-from tests.bench.limits.report import Report
+from tests.bench.report import Report
 
 MODEL = "rated"
 PROCESSES = 4

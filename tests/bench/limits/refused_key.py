@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 
 from tests.bench.corpus import texts
-from tests.bench.limits.bed import ground
-from tests.bench.limits.report import Report
+from tests.bench.ground import ground
+from tests.bench.report import Report
 
 MODEL = "locked"
 PROCESSES = 4

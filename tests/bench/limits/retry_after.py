@@ -7,9 +7,9 @@ import time
 from embedq.testing import faults
 from embedq.testing.control import CallRecord
 from tests.bench.corpus import texts
-from tests.bench.limits.bed import Ground, ground
+from tests.bench.ground import Ground, ground
 from tests.bench.limits.records import between
-from tests.bench.limits.report import Report
+from tests.bench.report import Report
 
 PROCESSES = 4
 LIMIT = 8

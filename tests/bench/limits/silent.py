@@ -10,10 +10,10 @@ from math import floor
 import redis
 
 from tests.bench.corpus import texts
-from tests.bench.limits.bed import ground
+from tests.bench.ground import ground
 from tests.bench.limits.records import between, throttled_share
-from tests.bench.limits.report import Report
-from tests.bench.limits.sampler import Sampler
+from tests.bench.report import Report
+from tests.bench.sampler import Sampler
 
 MODEL = "silent"
 PROCESSES = 4

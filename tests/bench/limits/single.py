@@ -6,8 +6,8 @@ import time
 
 import psycopg
 
-from tests.bench.limits.bed import Ground
-from tests.bench.limits.sampler import Sampler
+from tests.bench.ground import Ground
+from tests.bench.sampler import Sampler
 
 EVERY = 0.25
 """Seconds between two items."""

@@ -18,14 +18,14 @@ import psycopg
 import redis
 
 from embedq import Producer
-from embedq.contract import Lane, queue_name
+from embedq.contract import Lane, Versions, queue_name
 from embedq.testing import FakeAPI
 from embedq.testing.control import ModelStats
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import create_collection
 from tests.bench.bed import Bed, bed
-from tests.bench.limits.report import Report
+from tests.bench.report import Report
 from tests.support.workers import Worker
 
 DIMENSIONS = 8
@@ -73,7 +73,7 @@ class Ground:
         self.broker: redis.Redis = where.broker
         self.environment = where.environment
         self.database_url = where.database_url
-        self._file = folder / "embedq.toml"
+        self.folder = folder
         self._filled: dict[str, int] = {}
         self.producer = Producer(where.environment["EMBEDQ_BROKER_URL"], check=False)
 
@@ -89,15 +89,18 @@ class Ground:
         lines = []
         for name, table in tables.items():
             lines += [f"[{name}]", *(f"{key} = {json.dumps(value)}" for key, value in table.items()), ""]
-        self._file.write_text("\n".join(lines))
-        self.environment["EMBEDQ_CONFIG"] = str(self._file)
+        file = self.folder / "embedq.toml"
+        file.write_text("\n".join(lines))
+        self.environment["EMBEDQ_CONFIG"] = str(file)
 
-    def create(self, collections: Mapping[str, str]) -> None:
+    def create(self, collections: Mapping[str, str], versions: Versions = "clock") -> None:
         """Create collections, each with its model."""
         settings = Settings.from_environment(self.environment)
         with open_database(settings) as connection, open_broker(settings) as broker:
             for name, model in collections.items():
-                create_collection(connection, name=name, model=settings.catalogue.usable(model))
+                create_collection(
+                    connection, name=name, model=settings.catalogue.usable(model), versions=versions
+                )
             publish(connection, broker, settings)
 
     def fill(
@@ -129,7 +132,7 @@ class Ground:
         return int(self.broker.llen(queue_name(collection, lane)))
 
     def in_hand(self) -> int:
-        """Messages in the hands of workers, dead ones too."""
+        """Messages in the hands of workers, dead ones' too."""
         return int(self.broker.hlen("embedq:unacked"))
 
     def stored(self, collection: str) -> int:
@@ -149,6 +152,15 @@ class Ground:
         """Say so if a backlog that was to last did not: the figures are of a fleet without work then."""
         if self.seen(model).texts >= self._filled[collection]:
             self.report.fail(f"the backlog of {collection} lasts", "no: enqueue more")
+
+    def wait_until_done(self, collection: str, lane: Lane = "bulk", timeout: float = 300) -> float:
+        """Wait until nothing is queued or in hand; returns the time on the monotonic clock."""
+        deadline = time.monotonic() + timeout
+        while left := self.queued(collection, lane) + self.in_hand():
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{left} messages left")
+            time.sleep(0.05)
+        return time.monotonic()
 
     def wait_until_stored(self, collection: str, count: int, timeout: float) -> bool:
         """Whether so many rows are there within ``timeout`` seconds."""
