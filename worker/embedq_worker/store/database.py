@@ -20,6 +20,7 @@ from embedq_sql import statement
 from embedq_worker.errors import DatabaseAway, DatabaseBusy
 from embedq_worker.store.connections import parse_url
 from embedq_worker.store.outage import Outage
+from embedq_worker.store.server_log import keep_texts_out
 from embedq_worker.store.sqlstate import READ_ONLY, understood
 from embedq_worker.store.watched import WatchedConnection
 
@@ -112,6 +113,7 @@ class Database:
     async def _configure(self, connection: Connection) -> None:
         connection.patience = min(self._timeout, _WAIT)
         await connection.execute(statement("session"), {"timeout": f"{self._timeout * 1000:.0f}ms"})
+        await keep_texts_out(connection)
         self._failure = None
 
     async def _check(self, connection: Connection) -> None:
