@@ -16,7 +16,10 @@ READY = " ready."
 
 
 class Worker:
-    """``embedq worker`` as a process of its own; its output is kept in ``lines``."""
+    """``embedq worker`` as a process of its own; its output is kept in ``lines``.
+
+    With a ``change`` (``tests.support.changed``) it is one process: a supervisor starts others without.
+    """
 
     def __init__(
         self,
@@ -25,10 +28,12 @@ class Worker:
         *,
         processes: int = 1,
         ready: bool = True,
+        change: str | None = None,
     ) -> None:
         self.lines: list[str] = []
         self._awaited = processes if ready else 0
-        self._arguments = [*arguments, "--processes", str(processes)]
+        program = ["embedq.cli"] if change is None else ["tests.support.changed", change]
+        self._command = [sys.executable, "-m", *program, "worker", *arguments, "--processes", str(processes)]
         self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
         self._ready = threading.Semaphore(0)
         self._process: subprocess.Popen[str] | None = None
@@ -36,7 +41,7 @@ class Worker:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "embedq.cli", "worker", *self._arguments],
+            self._command,
             env=self._environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
