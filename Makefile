@@ -7,14 +7,15 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST_ARGS ?= -n 2
 LIMITS_ARGS ?=
+RELIABILITY_ARGS ?=
 SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint chaos bench bench-limits bench-memory simulate constraints clean
+.PHONY: help install demo test lint chaos bench bench-limits bench-memory bench-reliability simulate constraints clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/installed-demo ## Embed and search Python's docstrings: no Docker, no key
 	@$(BIN)/embedq demo
@@ -39,6 +40,9 @@ bench-limits: .venv/installed-dev ## Measure what the limits promise, on real wo
 
 bench-memory: .venv/installed-dev ## Show that memory stays flat over 200,000 texts
 	@$(BIN)/python -m tests.bench.memory
+
+bench-reliability: .venv/installed-dev ## Measure what is promised of crashes and stops; RELIABILITY_ARGS="kills --quick"
+	@$(BIN)/python -m tests.bench.reliability $(RELIABILITY_ARGS)
 
 simulate: .venv/installed-dev ## Show the limits with thousands of workers, on virtual time
 	@$(BIN)/python -m tests.simulation.run $(SIMULATE_ARGS)

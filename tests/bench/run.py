@@ -2,7 +2,7 @@
 
 The fake API answers after 100 ms and 0.5 ms a text; texts of about 110 tokens, 1,536 dimensions. The queue
 is filled before the worker starts, and the clock runs from the worker's readiness to the last
-acknowledgement.
+acknowledgement. "Stock" is the same worker over kombu's own Redis transport.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from tests.bench.corpus import texts
 from tests.support.workers import Worker
 
 COLLECTION = "bench"
+STOCK = "tests.support.stock:use"
 
 
 @dataclass
@@ -46,13 +47,15 @@ def floor(where: Bed, count: int, seed: int, *, writers: int = 1) -> Figures:
     return Figures(count / figures["seconds"], figures["cpu"] / count * 1e6)
 
 
-def whole_path(where: Bed, count: int, seed: int, *, single: bool, events: bool = False) -> Figures:
-    """One worker process, the queue filled beforehand."""
+def whole_path(
+    where: Bed, count: int, seed: int, *, single: bool, events: bool = False, change: str | None = None
+) -> Figures:
+    """One worker process, the queue filled beforehand. ``change``: see ``tests.support.changed``."""
     with Producer(where.environment["EMBEDQ_BROKER_URL"], check=False) as producer:
         fill(producer, count, seed, single=single)
     before = where.rows(COLLECTION)
     arguments = ["--loglevel", "WARNING", *(["--events"] if events else [])]
-    with Worker(where.environment, arguments, ready=False) as worker:
+    with Worker(where.environment, arguments, ready=False, change=change) as worker:
         while where.broker.hlen("embedq:unacked") == 0:
             time.sleep(0.002)
         started, cpu = time.monotonic(), cpu_of(worker.pid)
@@ -73,7 +76,7 @@ def fill(producer: Producer, count: int, seed: int, *, single: bool) -> None:
         producer.enqueue_many(COLLECTION, items)
 
 
-def rounds(where: Bed, bulk: int, single: int, repeat: int) -> Iterator[tuple[str, Figures]]:
+def rounds(where: Bed, bulk: int, single: int, stock: int, repeat: int) -> Iterator[tuple[str, Figures]]:
     """Every case once a round, so that a noisy neighbour disturbs all of them alike."""
     for number in range(repeat):
         for name, run in (
@@ -82,6 +85,7 @@ def rounds(where: Bed, bulk: int, single: int, repeat: int) -> Iterator[tuple[st
             ("bulk messages", partial(whole_path, where, bulk, number, single=False)),
             ("single-item", partial(whole_path, where, single, number, single=True)),
             ("single-item, events", partial(whole_path, where, single, number, single=True, events=True)),
+            ("single-item, stock", partial(whole_path, where, stock, number, single=True, change=STOCK)),
         ):
             where.create(COLLECTION)
             yield name, run()
@@ -93,11 +97,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bulk", type=int, default=40_000, help="texts of the floor and of bulk messages")
     parser.add_argument("--single", type=int, default=20_000, help="texts of single-item messages")
+    parser.add_argument("--stock", type=int, default=5_000, help="the same through kombu's own transport")
     parser.add_argument("--repeat", type=int, default=3)
     arguments = parser.parse_args()
     results: dict[str, list[Figures]] = {}
     with bed() as where:
-        for name, figures in rounds(where, arguments.bulk, arguments.single, arguments.repeat):
+        for name, figures in rounds(
+            where, arguments.bulk, arguments.single, arguments.stock, arguments.repeat
+        ):
             results.setdefault(name, []).append(figures)
             print(f"{name:22} {figures.rate:8,.0f} texts/s {figures.cpu:7.0f} µs CPU a text", flush=True)
     report(results)
