@@ -233,8 +233,12 @@ class Channel(kombu_redis.Channel):
         ]
 
     def _look_after_the_dead(self, suspects: int, killers: int) -> None:
-        """Bury killers, and see whether it is for this process to run suspects."""
-        for killer in self.hands.take_killer() if killers else ():
+        """Bury killers, and see whether it is for this process to run suspects.
+
+        Not both at once: a suspect that kills would have a killer buried again, which was not acknowledged.
+        """
+        may_bury = killers and not DESK.isolation.is_on
+        for killer in self.hands.take_killer() if may_bury else ():
             DESK.in_hand.take(killer.tag, killer.queue, len(killer.message))
             DESK.bury_killer(killer.tag, killer.queue, killer.message)
         now = monotonic()
