@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.bench.limits.sampler import Sampler
+from tests.bench.sampler import Sampler
 from tests.chaos.history import History
 from tests.support.workers import READY
 

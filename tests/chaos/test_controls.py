@@ -60,8 +60,8 @@ def assert_found(report: Report, found: str) -> None:
 @both("stock_transport", "lost")
 def test_the_atomic_fetch(make_world: MakeWorld, tmp_path: Path, sabotage: str | None, found: str) -> None:
     """Workers that wait for messages are killed while one is on its way to them."""
-    options = replace(CALM, sabotage=sabotage, workers=3, rate=60, kill_every=0.7, strand=1, minutes=4 / 60)
-    writes = [put(number) for number in range(200)]
+    options = replace(CALM, sabotage=sabotage, workers=3, rate=60, kill_every=0.5, strand=1, minutes=7 / 60)
+    writes = [put(number) for number in range(400)]
     report = run(make_world(options), tmp_path, options, single(writes))
     assert report.deeds["kill"]
     assert_found(report, found)

@@ -108,6 +108,7 @@ def test_half_of_the_fleet_at_most_runs_suspects(broker: redis.Redis) -> None:
     assert alone.claim()
     others = [worker(broker, name) for name in "bcd"]
     assert [other.claim() for other in others] == [True, False, False]
+    assert others[1].claim(is_idle=True)
 
 
 def test_suspects_that_are_given_back_stay_suspects(broker: redis.Redis) -> None:
@@ -159,6 +160,8 @@ def test_only_a_death_while_alone_counts(broker: redis.Redis) -> None:
     first = worker(broker, "first")
     first.fetch(1)
     first.die()
+    worker(broker, "other").take_over()
+    broker.delete(names.DEATHS)  # a minute ago
     for _ in range(3):
         process = worker(broker, f"p{next(numbers)}")
         process.take_over()
@@ -173,6 +176,26 @@ def test_only_a_death_while_alone_counts(broker: redis.Redis) -> None:
     assert undertaker.take_killer() == b"0"
     undertaker.acknowledge_all()
     assert broker.hlen(names.UNACKED) == 0
+
+
+def test_where_workers_die_anyway_more_deaths_are_wanted(broker: redis.Redis) -> None:
+    """One more for each that died without suspects; a message may have bad luck."""
+    numbers = count()
+    for _ in range(2):
+        fill(broker, 1)
+        unlucky = worker(broker, f"p{next(numbers)}")
+        unlucky.fetch(1)
+        unlucky.die()
+        worker(broker, "other").take_over()
+    deaths = 0
+    while not (broker.llen(names.KILLERS)):
+        process = worker(broker, f"p{next(numbers)}")
+        assert process.claim()
+        process.take_suspects()
+        process.die()
+        deaths += 1
+        worker(broker, "other").take_over()
+    assert deaths == 2 * 4 + 1  # the two take turns
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -85,10 +85,10 @@ class FakeWorker:
             steps.append((count, what.decode()))
         return steps
 
-    def claim(self) -> bool:
+    def claim(self, *, is_idle: bool = False) -> bool:
         """Whether it may run suspects."""
         keys = (names.ALONE, names.WORKERS, names.SUSPECTS)
-        return self._run(CLAIM_SUSPECTS, keys, [self.name, self._queue]) == 1
+        return self._run(CLAIM_SUSPECTS, keys, [self.name, str(int(is_idle)), self._queue]) == 1
 
     def take_suspects(self) -> dict[str, bytes]:
         """The next group."""

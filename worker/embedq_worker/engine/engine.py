@@ -162,7 +162,7 @@ class _Parts:
         hub: Pulse,
     ) -> None:
         self._settings = settings
-        self._may_call = may_call
+        self._is_leased = may_call
         self._hold = Hold()
         """Of the jobs taken since the last release."""
         self._database = Database(
@@ -203,6 +203,10 @@ class _Parts:
         self._caches.start()
         keeping = Housekeeping(self._database, self._settings.worker)
         self._tasks.append(asyncio.create_task(keeping.run()))
+
+    def _may_call(self) -> bool:
+        """Not while others may have what is in hand; nor while the answers could not be written."""
+        return self._is_leased() and self._database.outage.reason is None
 
     def release(self) -> None:
         """Let go of all that waits; it ends as withdrawn."""

@@ -1,21 +1,24 @@
 #!lua flags=allow-oom
--- Claim the right to run suspects: at most half of the fleet does so at a time, the others go on with what is new.
+-- Claim the right to run suspects: at most half of the fleet does so at a time, the others go on with what is new; where there
+-- is nothing new, all.
 --
 -- KEYS[1]  hash  <prefix>embedq:alone     process → "deaths size" of the group that it runs; size 0 while it empties its hands
 -- KEYS[2]  zset  <prefix>embedq:workers   process → server time in seconds at which its lease lapses
 -- KEYS[3]  list  <prefix>embedq:suspects  "number deaths queue" of each group
 --
 -- ARGV[1]  this process
--- ARGV[2…] the queues that it serves, without prefix
+-- ARGV[2]  1 if it has nothing else to do, else 0
+-- ARGV[3…] the queues that it serves, without prefix
 --
 -- Returns 1 if it may, and there is a group for it; else 0.
 
 local alive = redis.call('ZCOUNT', KEYS[2], redis.call('TIME')[1], '+inf')
-if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= math.max(1, math.floor(alive / 2)) then
+local most = ARGV[2] == '1' and alive or math.max(1, math.floor(alive / 2))
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 0 and redis.call('HLEN', KEYS[1]) >= most then
   return 0
 end
 local serves = {}
-for number = 2, #ARGV do
+for number = 3, #ARGV do
   serves[ARGV[number]] = true
 end
 for _, entry in ipairs(redis.call('LRANGE', KEYS[3], 0, -1)) do

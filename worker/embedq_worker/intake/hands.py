@@ -73,10 +73,10 @@ class Hands:
         found = RECORDED.run(self._client, keys, [DESK.process, str(DESK.in_hand.recorded)])
         self.give_back(DESK.in_hand.strays(tag.decode() for tag in cast("list[bytes]", found)))
 
-    def claim_suspects(self, queues: Iterable[str]) -> bool:
+    def claim_suspects(self, queues: Iterable[str], *, is_idle: bool) -> bool:
         """Whether this process may run suspects of these queues now, and there are any."""
         keys = self._keys(names.ALONE, names.WORKERS, names.SUSPECTS)
-        return CLAIM_SUSPECTS.run(self._client, keys, [DESK.process, *queues]) == 1
+        return CLAIM_SUSPECTS.run(self._client, keys, [DESK.process, str(int(is_idle)), *queues]) == 1
 
     def take_suspects(self, queues: Iterable[str]) -> list[Fetched]:
         """The next group of suspects; without one the claim has ended."""

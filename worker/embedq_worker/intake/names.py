@@ -16,6 +16,7 @@ ALONE = "embedq:alone"
 SUSPECTS = "embedq:suspects"
 SUSPECTS_NUMBER = "embedq:suspects_number"
 KILLERS = "embedq:killers"
+DEATHS = "embedq:deaths"
 
 TAKE_OVER_KEYS = (
     WORKERS,
@@ -27,5 +28,6 @@ TAKE_OVER_KEYS = (
     SUSPECTS,
     SUSPECTS_NUMBER,
     KILLERS,
+    DEATHS,
 )
 """The keys of ``take_over.lua``."""

@@ -211,7 +211,7 @@ class Channel(kombu_redis.Channel):
         if not is_leased:
             DESK.hurry()
         elif not DESK.governor.stopped:
-            self._look_after_the_dead(suspects, killers)
+            self._look_after_the_dead(suspects, killers, is_idle=not flat and DESK.in_hand.is_empty)
         if not flat:
             self._asleep = True
             raise Empty
@@ -232,7 +232,7 @@ class Channel(kombu_redis.Channel):
             for at in range(0, len(flat), 3)
         ]
 
-    def _look_after_the_dead(self, suspects: int, killers: int) -> None:
+    def _look_after_the_dead(self, suspects: int, killers: int, *, is_idle: bool) -> None:
         """Bury killers, and see whether it is for this process to run suspects.
 
         Not both at once: a suspect that kills would have a killer buried again, which was not acknowledged.
@@ -243,7 +243,7 @@ class Channel(kombu_redis.Channel):
             DESK.bury_killer(killer.tag, killer.queue, killer.message)
         now = monotonic()
         may_claim = suspects and DESK.isolation.may_begin(now)
-        if may_claim and self.hands.claim_suspects(self.active_queues):
+        if may_claim and self.hands.claim_suspects(self.active_queues, is_idle=is_idle):
             DESK.isolation.begin(now)
             DESK.release()
         self._take_step(DESK.isolation.step(now, DESK.in_hand.is_empty))
