@@ -199,7 +199,7 @@ class EnginePool(BasePool):
                 finish=lambda summary: self._complete(partial(_end, tag, summary)),
                 not_a_job="killed_its_worker",
                 cause="killer",
-                attempts=DEATHS,
+                attempts=DEATHS,  # or more
             )
         )
 

@@ -31,7 +31,7 @@ LIFE = 4
 SILENCE = 2
 """Beats without a word of anybody after which the server was away, not the workers."""
 DEATHS = 3
-"""Deaths of workers, while they ran a message alone, that make it a killer."""
+"""Deaths of workers, while they ran a message alone, that make it a killer, if hardly another worker dies."""
 GROUP_BYTES = 2 << 20
 """Bytes of messages that one script moves."""
 
@@ -162,7 +162,7 @@ class Heartbeat:
 _SAYS = {
     b"suspects": "%d messages that the dead worker %s held are taken over; one of them may have killed it, "
     "so they run apart from others",
-    b"killer": "%d message has killed its worker three times while it ran alone, last %s; "
+    b"killer": "%d message has killed its worker again and again while it ran alone, last %s; "
     "it becomes a dead letter",
     b"query": "%d queries that the dead worker %s held are dropped, whoever asked has to ask again",
 }

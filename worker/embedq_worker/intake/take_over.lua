@@ -2,8 +2,8 @@
 -- Take messages away from a process whose lease has lapsed. One of them may have killed it, so none goes back to its queue: they
 -- become suspects, in groups of one queue, which run with nothing else in hand (take_suspects.lua). When that kills a
 -- process again, the group is split in parts, until a message is alone; only then its deaths are counted, and after some it
--- is a killer. Where workers also die without suspects in their hands, of whatever it is, one more is wanted for each of these
--- deaths in the last minute: a message that has bad luck must not be taken for a killer. One call takes one group, so that the server is never held up for long. Their records stay where they are,
+-- is a killer. Where workers also die of something else, one more is wanted for each of these deaths in the last minute: a
+-- message that has bad luck must not be taken for a killer. One call takes one group, so that the server is never held up for long. Their records stay where they are,
 -- under the tags suspects-<number>:<queue>:<message> and killers:<queue>:<number>.
 --
 -- KEYS[1]  zset    <prefix>embedq:workers          process → server time in seconds at which its lease lapses
@@ -15,7 +15,7 @@
 -- KEYS[7]  list    <prefix>embedq:suspects         "number deaths queue" of each group
 -- KEYS[8]  string  <prefix>embedq:suspects_number  the last number of a group or killer
 -- KEYS[9]  list    <prefix>embedq:killers          tags of killers
--- KEYS[10] zset    <prefix>embedq:deaths           processes that died without suspects in their hands, by the time of it
+-- KEYS[10] zset    <prefix>embedq:deaths           processes that died, by the time of it
 --
 -- ARGV[1]  stem of the keys embedq:taken_over:<process>
 -- ARGV[2]  bytes of messages after which a group ends (one message always fits)
@@ -28,7 +28,7 @@
 local GROUP = 128  -- messages: few enough to bisect quickly, many enough that the innocent are soon done
 local PARTS = 8
 local RECENT = 60  -- seconds
-local MORE = 7  -- deaths that are wanted in addition, at most
+local MORE = 9  -- deaths that are wanted in addition, at most
 local REMEMBERED = 86400  -- seconds for which a process that comes back is told
 
 local time = redis.call('TIME')
@@ -44,10 +44,8 @@ local function next_dead()
     redis.call('ZREM', KEYS[1], dead)
     redis.call('ZADD', KEYS[2], now, dead)
     redis.call('SET', ARGV[1] .. dead, 1, 'EX', REMEMBERED)
-    if string.match(redis.call('HGET', KEYS[6], dead) or '0 0', ' 0$') then
-      redis.call('ZADD', KEYS[10], now, dead)
-      redis.call('EXPIRE', KEYS[10], RECENT)
-    end
+    redis.call('ZADD', KEYS[10], now, dead)
+    redis.call('EXPIRE', KEYS[10], RECENT)
   end
   return dead
 end
@@ -101,7 +99,8 @@ if size == 1 then
 end
 local number = redis.call('INCR', KEYS[8])
 redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', now - RECENT)
-if deaths >= tonumber(ARGV[3]) + math.min(MORE, redis.call('ZCARD', KEYS[10])) then
+local others = math.max(0, redis.call('ZCARD', KEYS[10]) - deaths)
+if deaths >= tonumber(ARGV[3]) + math.min(MORE, others) then
   local tag = 'killers:' .. queue .. ':' .. number
   keep(tag, records[1])
   redis.call('RPUSH', KEYS[9], tag)
