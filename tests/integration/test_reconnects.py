@@ -295,3 +295,19 @@ def test_connections_to_redis_fall_silent(stack: Stack) -> None:
             strand(proxy)
             consumes_again(stack)
             all_stored_and_paid_once(stack, AGAIN)
+
+
+def test_redis_refuses_writes_for_a_while(stack: Stack) -> None:
+    """As one that became a replica, or has no disk left; the worker does not end, and complains seldom."""
+    configure(stack)
+    stack.create("docs")
+    with stack.worker() as worker:
+        stack.broker.config_set("min-replicas-to-write", 1)
+        try:
+            wait_until(lambda: "Redis refuses to hand out messages" in worker.output, 10)
+            assert worker.is_alive
+        finally:
+            stack.broker.config_set("min-replicas-to-write", 0)
+        enqueue(stack)
+        all_stored_and_paid_once(stack)
+    assert worker.output.count("Redis refuses to hand out messages") < 4

@@ -126,6 +126,20 @@ def test_a_source_that_cannot_be_stored(stack: Stack, source: str) -> None:
     assert len(codes(stack)) == 2
 
 
+def test_a_task_without_an_id_strands_nobody(stack: Stack) -> None:
+    """Celery misses the id with a KeyError, which kombu counts among the errors of a connection."""
+    stack.create("docs")
+    nameless = json.loads(message(job(item("nameless"))))
+    del nameless["headers"]["id"]
+    for raw in (json.dumps(nameless).encode(), *(message(job(item(str(number)))) for number in range(20))):
+        stack.broker.lpush("embedq.docs", raw)
+    with stack.worker() as worker:
+        stack.wait_until_done()
+        assert "Connection to broker lost" not in worker.output
+    assert len(stack.stored("docs")) == 20
+    assert codes(stack) == ["unreadable"]
+
+
 def test_a_header_says_nothing_about_a_job(stack: Stack) -> None:
     """Only what the consumer found out itself makes a message no job."""
     stack.create("docs")

@@ -74,6 +74,33 @@ def test_who_was_taken_over_is_told_once(broker: redis.Redis) -> None:
     assert broker.llen(names.SUSPECTS) == 1
 
 
+def test_who_comes_back_while_it_is_taken_over_gets_no_lease(broker: redis.Redis) -> None:
+    """What it fetched under its name would be taken too; with the rest gone it goes on as new."""
+    fill(broker, 300)
+    back, other = worker(broker, "back"), worker(broker, "other")
+    back.fetch(300)
+    back.die()
+    other.take_over_once()
+    assert back.beat() == ("being taken over", True)
+    assert back.fetch(1) == {}
+    back.take_over()
+    assert back.beat()[0] == "taken over"
+    assert back.beat()[0] == "renewed"
+
+
+def test_a_claim_that_was_left_behind_is_nobodys(broker: redis.Redis) -> None:
+    """It was made by one that had been taken over, and died."""
+    fill(broker, 1)
+    dead, alive = worker(broker, "dead"), worker(broker, "alive")
+    dead.fetch(1)
+    dead.die()
+    alive.take_over()
+    assert not dead.claim()
+    broker.hset(names.ALONE, "long gone", "0 0")
+    assert alive.claim()
+    assert broker.hkeys(names.ALONE) == [b"alive"]
+
+
 def test_after_an_outage_nobody_is_taken_over_for_a_lease(broker: redis.Redis) -> None:
     """Those who live could not renew."""
     fill(broker, 1)

@@ -78,16 +78,22 @@ class FakeWorker:
     def take_over(self) -> list[tuple[int, str]]:
         """Take over all that is to be taken over; how many messages each step took, and what they became."""
         steps = []
-        while reply := self._run(
-            TAKE_OVER, names.TAKE_OVER_KEYS, [names.TAKEN_OVER, str(2 << 20), str(DEATHS)]
-        ):
-            _, count, what = cast("tuple[bytes, int, bytes]", reply)
-            steps.append((count, what.decode()))
+        while step := self.take_over_once():
+            steps.append(step)
         return steps
+
+    def take_over_once(self) -> tuple[int, str] | None:
+        """One step, if there is any."""
+        arguments = [names.TAKEN_OVER, str(2 << 20), str(DEATHS)]
+        reply = self._run(TAKE_OVER, names.TAKE_OVER_KEYS, arguments)
+        if not reply:
+            return None
+        _, count, what = cast("tuple[bytes, int, bytes]", reply)
+        return count, what.decode()
 
     def claim(self, *, is_idle: bool = False) -> bool:
         """Whether it may run suspects."""
-        keys = (names.ALONE, names.WORKERS, names.SUSPECTS)
+        keys = (names.ALONE, names.WORKERS, names.SUSPECTS, names.DEAD)
         return self._run(CLAIM_SUSPECTS, keys, [self.name, str(int(is_idle)), self._queue]) == 1
 
     def take_suspects(self) -> dict[str, bytes]:

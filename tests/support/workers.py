@@ -71,6 +71,11 @@ class Worker:
         return self._process.pid
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it runs."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
     def output(self) -> str:
         """All that it printed so far."""
         return "".join(self.lines)

@@ -53,6 +53,22 @@ def test_a_turn_ends() -> None:
     assert isolation.may_begin(late + 2 + TURN + 3)
 
 
+def test_hands_that_never_empty_do_not_keep_a_process_for_ever() -> None:
+    """After two turns it goes on with what is new, whatever hangs."""
+    isolation = begun()
+    isolation.taken(0)
+    assert isolation.step(TURN + 1, is_empty=False) is Step.RETURN
+    assert isolation.step(2 * TURN + 1, is_empty=False) is Step.LEAVE
+
+
+def test_a_denied_claim_is_not_made_again_at_once() -> None:
+    """Each fetch tells of suspects; not each is a reason to ask."""
+    isolation = Isolation()
+    isolation.denied(10)
+    assert not isolation.may_begin(10.5)
+    assert isolation.may_begin(11)
+
+
 @given(st.lists(st.tuples(st.floats(0, 100), st.booleans()), max_size=60))
 def test_it_never_takes_with_something_in_hand_and_always_ends(moments: list[tuple[float, bool]]) -> None:
     """Whatever the hands do, after a turn there is no further group."""

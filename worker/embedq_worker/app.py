@@ -48,6 +48,7 @@ def create_app(settings: Settings) -> WorkerApp:
         },
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        broker_channel_error_retry=True,  # a server that refuses a command gets over it
         worker_pool="embedq_worker.pool:EnginePool",
         worker_consumer="embedq_worker.intake.consumer:Consumer",
         # Plain `celery worker` would hold as many messages as there are cores.

@@ -251,10 +251,7 @@ def _report(tag: str, callback: Any, runtime: float, summary: Summary) -> None:
             callback((1, _information(Reject("given back", requeue=True)), runtime))
             request.send_event("task-rejected", requeue=True)
         elif summary.get("dead") == summary["items"]:
-            dead = AllItemsDead(
-                f"all {summary['items']} items are dead letters; see `embedq dead-letters list`"
-            )
-            callback((1, _information(dead), runtime))
+            callback((1, _information(_all_dead(summary["items"])), runtime))
         else:
             callback((0, summary, runtime))
     finally:

@@ -87,11 +87,14 @@ class _Child:
             )
             short = now - self._started < _SHORT_LIFE
             self._pause = min(_LONGEST_PAUSE, max(1.0, self._pause * 2)) if short else 0.0
-        # A process group of its own: a terminal's Ctrl-C reaches it once, through us.
-        self.process = subprocess.Popen(  # noqa: S603 - our own command
-            command, start_new_session=True, env=self._environment
-        )
         self._started = now
+        try:
+            # A process group of its own: a terminal's Ctrl-C reaches it once, through us.
+            self.process = subprocess.Popen(  # noqa: S603 - our own command
+                command, start_new_session=True, env=self._environment
+            )
+        except OSError as error:  # no memory or no process left: the others must not lose their supervisor
+            logger.error("a worker process cannot be started, trying again: %s", error.strerror)
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -284,11 +284,11 @@ class Dispatcher:
             logger.error("an API call ended with an exception of our own: %s", described(error))
 
     def _answered(self, batch: Batch, answer: Answer) -> None:
-        self._estimator.learn([text.text for text in batch.texts], answer.tokens)
         tokens = shares(batch.texts, answer.tokens)
         for text, vector, share in zip(batch.texts, answer.vectors, tokens, strict=True):
             del self._asked[batch.shape, text.key]
             text.embedded(vector, share)
+        self._estimator.learn([text.text for text in batch.texts], answer.tokens)
 
     def _failed(self, batch: Batch, error: ApiError) -> None:
         if isinstance(error, BadInput):
@@ -311,7 +311,7 @@ class Dispatcher:
         batch.answers_before = self._answers
         if is_its_own and (len(batch.texts) > 1 or batch.failures > _REFUSALS):
             self._split(batch, error)
-        else:
+        elif self._is_wanted(batch):
             self._retries.add(batch)
 
     def _split(self, batch: Batch, error: ApiError) -> None:
@@ -320,7 +320,8 @@ class Dispatcher:
             self._refuse(batch.texts[0], batch.shape, error)
             return
         for half in batch.halves():
-            self._retries.add(half)
+            if self._is_wanted(half):
+                self._retries.add(half)
 
     def _retry(self, batch: Batch, error: ApiError) -> None:
         """Try again later; when that has gone on for long in halves: no text holds up its neighbours."""

@@ -98,7 +98,10 @@ class Engine:
 
     def release(self) -> None:
         """Give back what waits for its turn; calls in flight end, and what they bring is written."""
-        self._loop.call_soon_threadsafe(self._release)
+        if threading.current_thread() is self._thread:
+            self._release()
+        else:
+            self._loop.call_soon_threadsafe(self._release)
 
     def drain(self) -> Future[None]:
         """Give back what waits, make no more calls, and let those in flight be answered and written."""
@@ -125,7 +128,11 @@ class Engine:
 
     def _release(self) -> None:
         while self._incoming:
-            give_back(self._incoming.popleft())
+            delivery = self._incoming.popleft()
+            if delivery.not_a_job is None or self._parts is None:
+                give_back(delivery)
+            else:  # nothing is to be called for it
+                self._parts.take(delivery)
         if self._parts is not None:
             self._parts.release()
 
@@ -273,18 +280,22 @@ class _Parts:
 
     async def _take_after_a_look(self, delivery: Delivery, hold: Hold) -> None:
         """The collection may be younger than what we know of."""
-        while True:
-            if hold.is_released:
-                give_back(delivery)
-                return
+        await self._look_for(hold)
+        if hold.is_released:
+            give_back(delivery)
+            return
+        served = self._directory.served(delivery.collection)
+        self._guard(delivery, partial(self._take_served, delivery, served))
+
+    async def _look_for(self, hold: Hold) -> None:
+        while not hold.is_released:
             try:
                 await self._directory.look_soon()
-                break
             except StoreError as error:
                 logger.warning("the collections cannot be read, trying again: %s", error)
                 await asyncio.sleep(_LOOK_AGAIN)
-        served = self._directory.served(delivery.collection)
-        self._guard(delivery, partial(self._take_served, delivery, served))
+            else:
+                return
 
     def _take_served(self, delivery: Delivery, served: Served | None) -> None:
         is_query = delivery.is_query

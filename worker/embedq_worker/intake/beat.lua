@@ -12,8 +12,9 @@
 -- ARGV[3]  seconds without a beat of anybody that mean that the server was away: those who live could not renew, and need a
 --          lease's time to do so
 --
--- Returns 'renewed'; 'new', for one that this memory does not know; or 'taken over', for one whose messages were taken away from
--- it while it was silent. Then whether anybody's messages are to be taken over now.
+-- Returns 'renewed'; 'taken over', for one whose messages were taken away from it while it was silent; or 'being taken over', for
+-- one of whose messages some are still to be taken: it has no lease until that is done. Then whether anybody's messages are
+-- to be taken over now.
 
 local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
@@ -25,11 +26,11 @@ if not last or now - last > tonumber(ARGV[3]) then
 end
 redis.call('SET', KEYS[4], string.format('%.6f', now))
 
-local added = redis.call('ZADD', KEYS[1], now + life, ARGV[1])
-local status = added == 1 and 'new' or 'renewed'
-if redis.call('DEL', KEYS[3]) == 1 then
-  status = 'taken over'
+if redis.call('ZSCORE', KEYS[2], ARGV[1]) then
+  return {'being taken over', 1}
 end
+redis.call('ZADD', KEYS[1], now + life, ARGV[1])
+local status = redis.call('DEL', KEYS[3]) == 1 and 'taken over' or 'renewed'
 
 local lapsed = redis.call('ZCOUNT', KEYS[1], '-inf', now) > 0 and now >= tonumber(redis.call('GET', KEYS[5]) or 0)
 return {status, (lapsed or redis.call('EXISTS', KEYS[2]) == 1) and 1 or 0}

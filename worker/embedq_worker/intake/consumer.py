@@ -34,9 +34,7 @@ class Consumer(celery_consumer.Consumer):
         def on_task_received(message: Any) -> None:
             try:
                 handle(message)
-            except (*self.connection_errors, *self.channel_errors):
-                raise
-            except Exception as error:
+            except Exception as error:  # also a KeyError, which kombu counts among those of a connection
                 self._bury(message, "unreadable", error)
 
         return on_task_received

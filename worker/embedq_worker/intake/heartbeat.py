@@ -116,6 +116,9 @@ class Heartbeat:
                     type(error).__name__,
                 )
             self._is_away = True
+        except Exception as error:
+            # A defect of ours must not end the beat: all that is in hand hangs on it.
+            logger.error("the heartbeat failed, it goes on: %s", type(error).__name__)
 
     async def _beat(self, client: redis.Redis) -> bool:
         """Renew; whether somebody is to be taken over."""
@@ -123,6 +126,10 @@ class Heartbeat:
         keys = [names.WORKERS, names.DEAD, names.TAKEN_OVER + self._process, names.LAST_BEAT, names.AMNESTY]
         arguments = [self._process, f"{LIFE * self._interval:.3f}", f"{SILENCE * self._interval:.3f}"]
         status, others = cast("tuple[bytes, int]", await self._run(client, BEAT, keys, arguments))
+        if status == b"being taken over":
+            self._on_taken_over()
+            self._now.set()
+            return True
         if status == b"taken over":
             logger.warning(
                 "this process was silent for longer than its lease, others have its messages now; "
@@ -138,7 +145,8 @@ class Heartbeat:
     async def _take_over(self, client: redis.Redis) -> None:
         """Step after step, until nobody is left."""
         taken: Counter[tuple[bytes, bytes]] = Counter()
-        while reply := await self._take_one(client):
+        until = monotonic() + self._interval  # then the own lease is renewed first
+        while monotonic() < until and (reply := await self._take_one(client)):
             dead, messages, what = cast("tuple[bytes, int, bytes]", reply)
             taken[dead, what] += messages
         for (dead, what), messages in taken.items():

@@ -12,6 +12,9 @@ TURN = 60.0
 """Seconds after which a process that runs suspects goes back to what is new: a model that is slow or paused
 must not keep it from all others."""
 
+ASK_AGAIN = 1.0
+"""Seconds until a claim that was denied is made again."""
+
 
 class Step(Enum):
     """What to do now."""
@@ -49,6 +52,10 @@ class Isolation:
         """Whether this process may claim suspects: after a turn that was cut short it owes others as long."""
         return self._phase is _Phase.FREE and now >= self._free_until
 
+    def denied(self, now: float) -> None:
+        """Its claim was not granted: there is nothing for it, or enough others are at it."""
+        self._free_until = now + ASK_AGAIN
+
     def begin(self, now: float) -> None:
         """Its claim was granted: empty the hands."""
         self._phase, self._since = _Phase.EMPTYING, now
@@ -70,7 +77,9 @@ class Isolation:
             return Step.NOTHING
         if is_empty:
             return Step.LEAVE if self._is_over(now) else Step.TAKE
-        if not self._is_over(now) or self._phase is _Phase.RETURNING:
+        if self._phase is _Phase.RETURNING:
+            return Step.LEAVE if now - self._since > 2 * TURN else Step.NOTHING
+        if not self._is_over(now):
             return Step.NOTHING
         if self._phase is _Phase.EMPTYING:
             return Step.LEAVE

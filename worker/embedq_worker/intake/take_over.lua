@@ -100,7 +100,7 @@ end
 local number = redis.call('INCR', KEYS[8])
 redis.call('ZREMRANGEBYSCORE', KEYS[10], '-inf', now - RECENT)
 local others = math.max(0, redis.call('ZCARD', KEYS[10]) - deaths)
-if deaths >= tonumber(ARGV[3]) + math.min(MORE, others) then
+if #records == 1 and deaths >= tonumber(ARGV[3]) + math.min(MORE, others) then
   local tag = 'killers:' .. queue .. ':' .. number
   keep(tag, records[1])
   redis.call('RPUSH', KEYS[9], tag)

@@ -53,5 +53,9 @@ for number, suspect in ipairs(redis.call('ZRANGEBYLEX', KEYS[2], '[' .. group ..
     reply[#reply + 1] = string.sub(record, 2, -(#queue + 8))
   end
 end
-redis.call('HSET', KEYS[4], process, deaths .. ' ' .. #reply / 3)
+if #reply == 0 then
+  redis.call('HDEL', KEYS[4], process)
+else
+  redis.call('HSET', KEYS[4], process, deaths .. ' ' .. #reply / 3)
+end
 return reply

@@ -13,6 +13,7 @@ Leaned on, all of kombu 5.7, held by ``tests/integration/test_kombu_contract.py`
 from __future__ import annotations
 
 import logging
+from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import cached_property
@@ -30,7 +31,7 @@ from embedq_worker.intake import envelope, names
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.hands import ACKNOWLEDGEMENTS, Fetched, Hands
 from embedq_worker.intake.in_hand import age
-from embedq_worker.intake.isolation import Step
+from embedq_worker.intake.quarantine import Quarantine
 from embedq_worker.intake.scripts import FETCH
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,8 @@ FETCH_MESSAGES = 256
 """Messages of one queue in one fetch: more would hold the hub, and with it the completions, too long."""
 IDLE_WAIT = 0.05
 """Seconds that an idle worker sleeps in the server between two looks at its queues."""
+REFUSED_WAIT = 1.0
+"""Seconds until a server that refused a command is asked again."""
 RECONCILE_EVERY = 30.0
 """Seconds between two looks whether Redis records more in this process's name than it holds."""
 PRIORITIES = (3, 6, 9)
@@ -61,6 +64,8 @@ class QoS(kombu_redis.QoS):
         queues = channel.active_queues
         if not queues or channel._in_poll or channel.takes_replies:
             return True
+        if channel.is_refused:
+            return False
         return DESK.isolation.is_on or DESK.in_hand.has_news or DESK.governor.has_room(queues)
 
     def append(self, message: object, delivery_tag: str) -> None:
@@ -107,12 +112,19 @@ class Channel(kombu_redis.Channel):
         self._fetch_queues: list[str] = []
         self._fetch_acknowledged: list[str] = []
         self._reconciled_at = -inf
+        self._refused_at = -inf
+        self._is_refusing = False
         super().__init__(*args, **kwargs)
 
     @property
     def takes_replies(self) -> bool:
         """Whether all it consumes needs no acknowledgement: replies to `celery inspect` and the like."""
         return self._unacknowledged.issuperset(self.active_queues)
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether the server has just refused a command: it is asked again in a moment."""
+        return monotonic() < self._refused_at + REFUSED_WAIT
 
     def basic_consume(self, queue: str, no_ack: bool, *args: Any, **kwargs: Any) -> Any:
         """Consume from a queue, and remember whether its messages are acknowledged."""
@@ -136,7 +148,11 @@ class Channel(kombu_redis.Channel):
             super()._brpop_start(timeout)
             return
         connection = self.client.connection
-        command = self._sleep_command() if self._asleep else self._fetch_command()
+        try:
+            command = self._sleep_command() if self._asleep else self._fetch_command()
+        except ResponseError as error:
+            self._note_refusal(error)
+            return
         self._in_poll = connection
         self._brpop_sent_at = monotonic()
         connection.send_command(*command)
@@ -191,8 +207,11 @@ class Channel(kombu_redis.Channel):
             self._flush_brpop_reauth()
 
     def _read_sleep(self, options: dict[str, Any]) -> bool:
-        self._parse("BLPOP", options)
         self._asleep = False
+        try:
+            self._parse("BLPOP", options)
+        except ResponseError as error:
+            self._note_refusal(error)
         raise Empty
 
     def _read_fetch(self, options: dict[str, Any]) -> bool:
@@ -201,10 +220,10 @@ class Channel(kombu_redis.Channel):
         except NoScriptError:  # the server was restarted or its scripts were flushed
             self._script_missing = True
             raise Empty from None
-        except ResponseError as error:  # loading, read-only, out of memory: wait for it in the server
-            logger.warning("Redis refused to fetch messages, trying again: %s", error)
-            self._asleep = True
+        except ResponseError as error:
+            self._note_refusal(error)
             raise Empty from None
+        self._is_refusing = False
         DESK.in_hand.confirm(self._fetch_acknowledged)
         is_leased, suspects, killers, *flat = reply
         self._deliver_all(self._fetched(flat))
@@ -222,8 +241,7 @@ class Channel(kombu_redis.Channel):
         try:
             return self.client.parse_response(connection, command, **options)
         except self.connection_errors:
-            connection.disconnect()  # the next tick reconnects
-            self._reconciled_at = -inf  # what this fetch brought may be recorded in our name
+            connection.disconnect()
             raise
 
     def _fetched(self, flat: list[Any]) -> list[Fetched]:
@@ -233,54 +251,40 @@ class Channel(kombu_redis.Channel):
         ]
 
     def _look_after_the_dead(self, suspects: int, killers: int, *, is_idle: bool) -> None:
-        """Bury killers, and see whether it is for this process to run suspects.
+        quarantine = Quarantine(self.hands, self._deliver_all)
+        queues = list(self.active_queues)
+        try:
+            quarantine.look(queues, suspects=suspects, killers=killers, is_idle=is_idle)
+        except ResponseError as error:
+            self._note_refusal(error)
 
-        Not both at once: a suspect that kills would have a killer buried again, which was not acknowledged.
-        """
-        may_bury = killers and not DESK.isolation.is_on
-        for killer in self.hands.take_killer() if may_bury else ():
-            DESK.in_hand.take(killer.tag, killer.queue, len(killer.message))
-            DESK.bury_killer(killer.tag, killer.queue, killer.message)
-        now = monotonic()
-        may_claim = suspects and DESK.isolation.may_begin(now)
-        if may_claim and self.hands.claim_suspects(self.active_queues, is_idle=is_idle):
-            DESK.isolation.begin(now)
-            DESK.release()
-        self._take_step(DESK.isolation.step(now, DESK.in_hand.is_empty))
-
-    def _take_step(self, step: Step) -> None:
-        if step is Step.RETURN:
-            DESK.release()
-        elif step is Step.LEAVE:
-            self.hands.end_claim()
-            DESK.isolation.end(monotonic())
-        elif step is Step.TAKE:
-            group = self.hands.take_suspects(self.active_queues)
-            if not group:
-                DESK.isolation.end(monotonic())
-                return
-            DESK.isolation.taken(monotonic())
-            self._deliver_all(group)
+    def _note_refusal(self, error: ResponseError) -> None:
+        """Loading, read-only, a full disk or memory: the server is asked again until it has got over it."""
+        if not self._is_refusing:
+            logger.warning("Redis refuses to hand out messages, trying again each second: %s", error)
+        self._is_refusing = True
+        self._refused_at = monotonic()
 
     def _deliver_all(self, fetched: Sequence[Fetched]) -> None:
         """Take every fetched message in hand before the first is delivered, so that an error strands none."""
         for queue, tag, message in fetched:
             DESK.in_hand.take(tag, queue, len(message))
-        callbacks = self.connection._callbacks
-        for queue, tag, message in fetched:
-            if queue in callbacks:
-                self._deliver_one(queue, tag, message)
-            else:  # the queue was let go while the fetch was on its way
+        left = deque(fetched)
+        try:
+            while left:
+                self._deliver_one(*left[0])
+                left.popleft()
+        finally:
+            for _, tag, _ in left:
                 DESK.in_hand.give_back(tag)
 
     def _deliver_one(self, queue: str, tag: str, message: bytes) -> None:
+        if queue not in self.connection._callbacks:  # it was let go while the fetch was on its way
+            DESK.in_hand.give_back(tag)
+            return
         try:
             self.connection._deliver(envelope.open_envelope(message, tag, queue), queue)
-        except self.connection_errors:
-            raise
-        except (
-            Exception
-        ):  # the consumer catches what a job can cause: this is no message that kombu can build
+        except Exception:  # the consumer catches what a job can cause: kombu cannot build this message
             self.connection._deliver(envelope.unreadable(message, tag, queue), queue)
 
     def close(self) -> None:

@@ -74,6 +74,8 @@ def _purge_suspects(client: redis.Redis, names: list[str], key_prefix: str) -> i
 
 def _purge_group(client: redis.Redis, group: str, key_prefix: str) -> int:
     tags = cast("list[bytes]", client.zrangebylex(key_prefix + INDEX, f"[{group}:", f"({group};"))
+    if not tags:
+        return 0
     with client.pipeline(transaction=True) as pipe:
         pipe.hdel(key_prefix + UNACKED_KEY, *tags)
         pipe.zrem(key_prefix + INDEX, *tags)
