@@ -102,12 +102,12 @@ def test_postgres_log_holds_no_text(postgres_server: Postgres, postgres_url: str
         connection.execute("CREATE TABLE note (text text PRIMARY KEY)")
         for _ in range(2):
             try:
-                connection.execute("INSERT INTO note VALUES ('canary sentence')")
+                connection.execute("INSERT INTO note VALUES ('a sentence of this test alone')")
             except psycopg.errors.UniqueViolation:
                 break
     log = (postgres_server.data.parent / "postgres.log").read_text()
     assert "duplicate key" in log
-    assert "canary" not in log
+    assert "of this test alone" not in log
 
 
 def test_valkey_is_ours(valkey_server: Valkey, broker_url: str) -> None:

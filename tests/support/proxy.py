@@ -33,6 +33,7 @@ class Proxy:
         self._listener = _bound(0)
         self._is_accepting = False
         self._links: set[_Link] = set()
+        self._opening: set[asyncio.Task[None]] = set()
         self._left: int | None = None
         self.stalled = False
         """Whether bytes go nowhere."""
@@ -111,14 +112,15 @@ class Proxy:
             connection.setblocking(False)
             link = _Link(self)
             self._links.add(link)
-            link.open(connection)
+            opening = self._loop.create_task(link.open(connection))
+            self._opening.add(opening)
+            opening.add_done_callback(self._opening.discard)
 
     async def _close(self) -> None:
         self._refuse()
         self._listener.close()
         self._cut_all()
-        pending = [link.opening for link in self._links if link.opening is not None]
-        await asyncio.gather(*pending, return_exceptions=True)
+        await asyncio.gather(*self._opening, return_exceptions=True)
         await asyncio.sleep(0)  # the transports close their sockets in the loop's next turn
 
     def _cut_all(self) -> None:
@@ -167,22 +169,19 @@ class _Link:
         self.proxy = proxy
         self.client = _Side(self)
         self.server = _Side(self)
-        self.opening: asyncio.Task[None] | None = None
         self._over = False
 
-    def open(self, connection: socket.socket) -> None:
+    async def open(self, connection: socket.socket) -> None:
         """A client has connected: do so to the server."""
-        self.opening = asyncio.get_running_loop().create_task(self._open(connection))
-
-    async def _open(self, connection: socket.socket) -> None:
         await asyncio.get_running_loop().connect_accepted_socket(lambda: self.client, connection)
         try:
             await self.proxy.connect(self.server)
         except OSError:
             self.reset(was_cut=False)
-            return
-        if self._over:
+        if self._over:  # perhaps before there was anything to close
+            self.client.reset()
             self.server.reset()
+            return
         self.client.read_on()
         self.server.read_on()
 
