@@ -16,7 +16,7 @@ _NAMED = re.compile(r"^-- name: (\w+)\n(?:--[^\n]*\n)*(.*?)\s*(?=^-- name: |\Z)"
 
 def _read(folder: str) -> dict[str, LiteralString]:
     entries = sorted(files(__name__).joinpath(folder).iterdir(), key=lambda entry: entry.name)
-    return {each.name.removesuffix(".sql"): each.read_text("utf-8") for each in entries}
+    return {each.name.removesuffix(".sql"): each.read_text("utf-8") for each in entries if each.is_file()}
 
 
 @cache
@@ -30,8 +30,9 @@ def statement(name: str) -> LiteralString:
 
 
 def template(name: str) -> LiteralString:
-    """The text of ``templates/<name>.sql``. Raises ``KeyError``."""
-    return _read("templates")[name]
+    """The text of ``templates/<name>.sql``; a name may have one folder before it. Raises ``KeyError``."""
+    folder, _, plain = f"templates/{name}".rpartition("/")
+    return _read(folder)[plain]
 
 
 def migrations() -> dict[str, LiteralString]:

@@ -1,5 +1,5 @@
 -- The whole schema of embedq as it is after the last migration, for reading. `embedq migrate` gets there by the files in
--- migrations/; a test proves that both give the same database. A collection's own table and search function are made by
+-- migrations/; a test proves that both give the same database. A collection's own table and functions are made by
 -- `embedq collection create` from templates/.
 --
 -- Needs PostgreSQL 14 and pgvector 0.8. Search functions use the extension's types and operators, so its schema must be on
@@ -29,18 +29,42 @@ CREATE TABLE embedq.collection (
     vector_type text NOT NULL CHECK (vector_type IN ('vector', 'halfvec')),
     versions text NOT NULL CHECK (versions IN ('clock', 'given')),
     generation integer NOT NULL DEFAULT 1,
-    created_at timestamptz NOT NULL DEFAULT now()
+    created_at timestamptz NOT NULL DEFAULT now(),
+    table_name text NOT NULL,
+    is_managed boolean NOT NULL DEFAULT true,
+    key_column text NOT NULL DEFAULT 'id',
+    key_type text NOT NULL DEFAULT 'text',
+    vector_column text NOT NULL DEFAULT 'embedding',
+    content_column text DEFAULT 'content',
+    metadata_column text DEFAULT 'metadata',
+    text_search text NOT NULL DEFAULT 'simple',
+    quantization text NOT NULL DEFAULT 'none' CHECK (quantization IN ('none', 'halfvec', 'binary')),
+    on_too_long text NOT NULL DEFAULT 'error' CHECK (on_too_long IN ('error', 'truncate', 'chunk')),
+    chunk_tokens integer CHECK (chunk_tokens > 0),
+    chunk_overlap integer CHECK (chunk_overlap >= 0 AND chunk_overlap < chunk_tokens)
 );
 COMMENT ON TABLE embedq.collection IS 'The registry of collections. Workers publish it to Redis, where producers read it.';
 COMMENT ON COLUMN embedq.collection.id IS 'Never given twice: a collection dropped and created anew has another ledger.';
-COMMENT ON COLUMN embedq.collection.name IS 'Also the name of its table and of its queues.';
-COMMENT ON COLUMN embedq.collection.table_schema IS 'Where its table and its search function are.';
+COMMENT ON COLUMN embedq.collection.name IS 'Also the name of its queues, and the beginning of its functions'' names.';
+COMMENT ON COLUMN embedq.collection.table_schema IS 'Where its table and its functions are.';
 COMMENT ON COLUMN embedq.collection.model IS 'The model''s id in the catalogue.';
 COMMENT ON COLUMN embedq.collection.dimensions IS 'The size of its vectors.';
 COMMENT ON COLUMN embedq.collection.vector_type IS 'vector: four bytes a dimension; halfvec: two.';
 COMMENT ON COLUMN embedq.collection.versions IS 'clock: versions are microseconds by the broker''s clock; given: the caller''s.';
 COMMENT ON COLUMN embedq.collection.generation IS 'Counts the models that its vectors came from, one after the other.';
 COMMENT ON COLUMN embedq.collection.created_at IS 'When it was created.';
+COMMENT ON COLUMN embedq.collection.table_name IS 'The name of its table; of one that embedq made, the collection''s.';
+COMMENT ON COLUMN embedq.collection.is_managed IS 'embedq made the table and drops it; false: somebody''s own, of which only the vectors are written.';
+COMMENT ON COLUMN embedq.collection.key_column IS 'The column that holds an item''s id.';
+COMMENT ON COLUMN embedq.collection.key_type IS 'The type of that column, which ids are cast to.';
+COMMENT ON COLUMN embedq.collection.vector_column IS 'The column that holds the vectors.';
+COMMENT ON COLUMN embedq.collection.content_column IS 'The column that holds the texts; null where an own table has none.';
+COMMENT ON COLUMN embedq.collection.metadata_column IS 'The jsonb column that filters look at; null where an own table has none.';
+COMMENT ON COLUMN embedq.collection.text_search IS 'The configuration of full text search, as in pg_ts_config.';
+COMMENT ON COLUMN embedq.collection.quantization IS 'What the vector index holds: none: the vectors; halfvec, binary: shorter ones, and results are ranked again by the vectors.';
+COMMENT ON COLUMN embedq.collection.on_too_long IS 'A text longer than the model takes becomes a dead letter (error), is cut (truncate), or becomes several rows (chunk).';
+COMMENT ON COLUMN embedq.collection.chunk_tokens IS 'Tokens of a chunk at most; null unless texts are chunked.';
+COMMENT ON COLUMN embedq.collection.chunk_overlap IS 'Tokens that a chunk repeats of the one before; null unless texts are chunked.';
 
 -- No foreign key to collection: it would look up and lock the same row for every item written. `collection drop` deletes a
 -- collection's items. A writer's transaction first locks the collection's table and then looks whether the collection is
@@ -154,6 +178,25 @@ CREATE TABLE embedq.vector_claimant (
 COMMENT ON TABLE embedq.vector_claimant IS 'Worker processes that hold claims in embedq.vector_cache. One row is renewed, however many claims there are.';
 COMMENT ON COLUMN embedq.vector_claimant.name IS 'Made up when a process begins to claim, and again whenever it was not renewed in time.';
 COMMENT ON COLUMN embedq.vector_claimant.alive_until IS 'When its claims lapse unless it is renewed.';
+
+CREATE FUNCTION embedq.check_generation(collection_id integer, generation integer)
+RETURNS boolean
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
+AS $$
+DECLARE
+    registered embedq.collection;
+BEGIN
+    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.id = check_generation.collection_id;
+    IF registered.generation = check_generation.generation THEN
+        RETURN true;
+    END IF;
+    RAISE data_exception USING
+        MESSAGE = format('the query vector is of generation %s, collection %L holds generation %s (model %s)',
+            check_generation.generation, registered.name, registered.generation, registered.model),
+        HINT = 'Embed the query again: its vector and those in the table come from different models.';
+END
+$$;
+COMMENT ON FUNCTION embedq.check_generation IS 'True, or an error that says that a query vector comes from another model than a collection''s vectors. With the rights of its owner: whoever may search need not read the registry.';
 
 CREATE FUNCTION embedq.search(collection text, query vector, k integer DEFAULT 10)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)

@@ -19,7 +19,8 @@ from embedq_sql import statement
 from embedq_worker.api.client import ApiClient
 from embedq_worker.settings import Settings
 from embedq_worker.store import rows
-from embedq_worker.store.collections import Collection, get_collection
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import get_collection
 from embedq_worker.store.connections import connect
 from embedq_worker.store.database import Database
 from embedq_worker.store.rows import Row

@@ -18,9 +18,8 @@ from embedq_sql import statement
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import BadDimensions, CollectionBusy, CollectionConflict, StoreError, VectorTooLong
 from embedq_worker.store import collections as stored
+from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import (
-    Collection,
-    VectorType,
     column_type,
     count_rows,
     create_collection,
@@ -325,6 +324,7 @@ def make(name: str) -> Collection:
         id=1,
         name=name,
         table_schema="public",
+        table_name=name,
         model="m",
         dimensions=8,
         vector_type="vector",

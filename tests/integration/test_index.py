@@ -15,7 +15,8 @@ from psycopg import sql
 from embedq.cli import main
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
-from embedq_worker.store.collections import Collection, VectorType, create_collection
+from embedq_worker.store.collection import Collection, VectorType
+from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.indexes import BuildOptions, build_index, drop_index, progress, vector_indexes
 

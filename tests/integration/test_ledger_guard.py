@@ -32,7 +32,8 @@ from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Summary
 from embedq_worker.limiter import Flow
 from embedq_worker.settings import Settings
 from embedq_worker.store.burial import DeadLetter
-from embedq_worker.store.collections import Collection, create_collection
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import connect
 from embedq_worker.store.database import Database
 from embedq_worker.store.rows import Row

@@ -10,7 +10,8 @@ import pytest
 
 from embedq_worker.errors import CollectionGone
 from embedq_worker.settings import Settings
-from embedq_worker.store.collections import Collection, create_collection, drop_collection
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import create_collection, drop_collection
 from embedq_worker.store.database import Database
 from embedq_worker.store.rows import Row
 from embedq_worker.store.writer import Writer

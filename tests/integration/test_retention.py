@@ -13,7 +13,8 @@ from embedq_sql import statement
 from embedq_worker.engine.housekeeping import Housekeeping
 from embedq_worker.engine.work import content_hash
 from embedq_worker.settings import Settings, WorkerSettings
-from embedq_worker.store.collections import Collection, create_collection
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.database import Database
 from embedq_worker.store.retention import BATCH, remove_texts, remove_tombstones

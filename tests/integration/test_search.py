@@ -18,7 +18,8 @@ from embedq.cli import main
 from embedq.contract import QueryReply, queue_name, reply_key
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import StoreError
-from embedq_worker.store.collections import Collection, VectorType, create_collection
+from embedq_worker.store.collection import Collection, VectorType
+from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.indexes import build_index
 from embedq_worker.store.registry import publish_registry

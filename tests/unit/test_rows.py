@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from embedq_worker.api.response import _MOST_TOKENS, _tokens
-from embedq_worker.store.rows import SIGNATURE, TRAILER, Row, VectorType, encode
+from embedq_worker.store.collection import VectorType
+from embedq_worker.store.rows import SIGNATURE, TRAILER, Row, encode
 
 
 def fields(stream: bytes) -> list[bytes | None]:

@@ -60,7 +60,7 @@ def test_migrations_are_numbered_in_order() -> None:
 def test_templates_name_no_identifier_in_comments() -> None:
     """A placeholder in a comment would be filled too, and a name with a line break would end the comment."""
     comments = [
-        line for path in HERE.glob("templates/*.sql") for line in re.findall("--.*", path.read_text())
+        line for path in HERE.glob("templates/**/*.sql") for line in re.findall("--.*", path.read_text())
     ]
 
     assert [comment for comment in comments if re.search("[{}%]", comment)] == []

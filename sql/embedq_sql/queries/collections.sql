@@ -2,13 +2,17 @@
 
 -- name: collections
 -- Every collection, by name.
-SELECT id, name, table_schema, model, dimensions, vector_type, versions, generation
+SELECT id, name, table_schema, table_name, model, dimensions, vector_type, versions, generation,
+       is_managed, key_column, key_type, vector_column, content_column, metadata_column,
+       text_search, quantization, on_too_long, chunk_tokens, chunk_overlap
 FROM embedq.collection
 ORDER BY name COLLATE "C"
 
 -- name: collection
 -- One collection by name.
-SELECT id, name, table_schema, model, dimensions, vector_type, versions, generation
+SELECT id, name, table_schema, table_name, model, dimensions, vector_type, versions, generation,
+       is_managed, key_column, key_type, vector_column, content_column, metadata_column,
+       text_search, quantization, on_too_long, chunk_tokens, chunk_overlap
 FROM embedq.collection
 WHERE name = %(name)s
 
@@ -22,8 +26,14 @@ SET LOCAL lock_timeout = '10s'
 
 -- name: register_collection
 -- A new collection; returns its id and generation.
-INSERT INTO embedq.collection (name, table_schema, model, dimensions, vector_type, versions)
-VALUES (%(name)s, %(table_schema)s, %(model)s, %(dimensions)s, %(vector_type)s, %(versions)s)
+INSERT INTO embedq.collection
+    (name, table_schema, table_name, model, dimensions, vector_type, versions,
+     is_managed, key_column, key_type, vector_column, content_column, metadata_column,
+     text_search, quantization, on_too_long, chunk_tokens, chunk_overlap)
+VALUES
+    (%(name)s, %(table_schema)s, %(table_name)s, %(model)s, %(dimensions)s, %(vector_type)s, %(versions)s,
+     %(is_managed)s, %(key_column)s, %(key_type)s, %(vector_column)s, %(content_column)s, %(metadata_column)s,
+     %(text_search)s, %(quantization)s, %(on_too_long)s, %(chunk_tokens)s, %(chunk_overlap)s)
 RETURNING id, generation
 
 -- name: has_schema

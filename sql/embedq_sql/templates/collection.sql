@@ -1,6 +1,6 @@
--- A collection's own table and search function, made by `embedq collection create`.
--- table and search (function) are qualified names, metadata_index and primary_key plain ones; type is vector or halfvec,
--- dimensions the size of a vector, about the table's comment.
+-- A collection's own table, made by `embedq collection create`.
+-- table is a qualified name, metadata_index and primary_key are plain ones; type is vector or halfvec, dimensions the size
+-- of a vector, about the table's comment.
 -- No index on the vectors yet: a bulk load into an HNSW index is many times slower than building it afterwards.
 
 CREATE TABLE {table} (
@@ -25,16 +25,3 @@ COMMENT ON COLUMN {table}.metadata IS 'What the producer gave along.';
 COMMENT ON COLUMN {table}.embedding IS 'The text''s vector.';
 COMMENT ON COLUMN {table}.version IS 'The version that was stored.';
 COMMENT ON COLUMN {table}.updated_at IS 'When it was stored.';
-
--- Plain enough for the planner to inline, so that it sees the index and the caller's WHERE and JOIN: one SELECT, STABLE, no
--- SET, not STRICT. The body is parsed here and now: no search path of a caller changes what it means.
-CREATE FUNCTION {search}(query {type}, k integer DEFAULT 10)
-RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
-LANGUAGE sql STABLE ROWS 10
-BEGIN ATOMIC
-    SELECT stored.id, stored.chunk, stored.content, stored.metadata, stored.embedding <=> query
-    FROM {table} AS stored
-    ORDER BY stored.embedding <=> query
-    LIMIT k;
-END;
-COMMENT ON FUNCTION {search} IS 'The k rows nearest to a vector by cosine distance, nearest first.';

@@ -13,7 +13,8 @@ from embedq.errors import BrokerUnavailable
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.errors import CollectionBusy
 from embedq_worker.settings import Settings
-from embedq_worker.store.collections import VectorType, create_collection, drop_collection, get_collection
+from embedq_worker.store.collection import VectorType
+from embedq_worker.store.collections import create_collection, drop_collection, get_collection
 from embedq_worker.store.queues import Waiting, purge, waiting
 
 

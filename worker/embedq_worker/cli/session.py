@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 from embedq.broker import Broker
 from embedq_worker.settings import Settings
-from embedq_worker.store.collections import Collection, list_collections
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import list_collections
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.registry import publish_registry
 

@@ -11,7 +11,8 @@ from embedq_worker.cli.session import open_broker, open_database
 from embedq_worker.cli.standing import Standing, notes, standing_of, summary
 from embedq_worker.limiter.board import Change, Cooling, Pause, read_board
 from embedq_worker.settings import Settings
-from embedq_worker.store.collections import Collection, count_rows, list_collections
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import count_rows, list_collections
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.dead_letters import count_dead_letters
 from embedq_worker.store.indexes import vector_indexes

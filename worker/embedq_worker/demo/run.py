@@ -21,7 +21,8 @@ from embedq_worker.demo.worker import DemoWorker
 from embedq_worker.embedded.local_api import MODEL
 from embedq_worker.embedded.stack import EmbeddedStack
 from embedq_worker.settings import Settings
-from embedq_worker.store.collections import Collection, count_rows, create_collection
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import count_rows, create_collection
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.dead_letters import count_dead_letters
 from embedq_worker.store.indexes import build_index

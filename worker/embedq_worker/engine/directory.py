@@ -25,7 +25,7 @@ from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import BadDimensions, CatalogueError, CollectionGone, NotMigrated, StoreError
 from embedq_worker.settings import Settings
-from embedq_worker.store.collections import Collection
+from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
 from embedq_worker.store.registry import is_published, publish_registry
 

@@ -25,7 +25,7 @@ from embedq_worker.engine.write_queue import Change, WriteQueue
 from embedq_worker.errors import ApiError, NotCalled
 from embedq_worker.limiter import Flow
 from embedq_worker.store.burial import DeadLetter
-from embedq_worker.store.collections import Collection
+from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
 from embedq_worker.store.ledger import Known, look_up
 from embedq_worker.store.writer import Writer

@@ -1,4 +1,4 @@
-"""Collections: their registry in Postgres, their tables and search functions."""
+"""Collections: their registry in Postgres, and their tables."""
 
 from __future__ import annotations
 
@@ -13,42 +13,14 @@ from embedq.errors import UnknownCollection
 from embedq_sql import statement, template
 from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict, VectorTooLong
+from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.functions import drop_functions, make_functions
 
-VectorType = Literal["vector", "halfvec"]
 MOST_DIMENSIONS: dict[VectorType, int] = {"vector": 2_000, "halfvec": 4_000}
 """What an HNSW index takes (pgvector's README, HNSW)."""
 COUNTED_ROWS = 100_000
 """Up to here rows are counted, above they are estimated."""
-
-
-class Collection(msgspec.Struct, frozen=True, kw_only=True):
-    """A named table with a vector column, its model and dimensions."""
-
-    id: int
-    name: str
-    table_schema: str
-    model: str
-    dimensions: int
-    vector_type: VectorType
-    versions: Versions
-    generation: int = 1
-
-    @property
-    def table(self) -> sql.Identifier:
-        """The table's qualified name."""
-        return sql.Identifier(self.table_schema, self.name)
-
-    @property
-    def search_function(self) -> sql.Identifier:
-        """The search function's qualified name."""
-        return sql.Identifier(self.table_schema, f"{self.name}_search")
-
-    @property
-    def index_name(self) -> str:
-        """The plain name of the HNSW index; with the longest name of a collection still below Postgres' 63
-        bytes."""
-        return f"{self.name}_embedding_idx"
 
 
 def list_collections(connection: Connection) -> list[Collection]:
@@ -78,7 +50,7 @@ def create_collection(
     schema: str = "public",
     versions: Versions = "clock",
 ) -> Collection:
-    """Make a collection, its table and its search function, or nothing at all.
+    """Make a collection, its table and its functions, or nothing at all.
 
     ``dimensions`` and ``vector_type`` default to the model's own and to the type that an index takes. One
     that exists with the same settings is returned as it is. Raises ``CollectionConflict``, ``VectorTooLong``,
@@ -92,6 +64,7 @@ def create_collection(
         id=0,
         name=name,
         table_schema=schema,
+        table_name=name,
         model=model.id,
         dimensions=dimensions,
         vector_type=column_type(dimensions, vector_type),
@@ -107,7 +80,7 @@ def create_collection(
 
 
 def drop_collection(connection: Connection, name: str) -> Collection:
-    """Drop a collection's table, search function, ledger and entry; its dead letters stay. Returns what it
+    """Drop a collection's table, functions, ledger and entry; its dead letters stay. Returns what it
     was.
 
     Raises ``UnknownCollection``, ``CollectionBusy`` when the table is in use for 10 s, ``CollectionConflict``
@@ -118,6 +91,7 @@ def drop_collection(connection: Connection, name: str) -> Collection:
         try:
             connection.execute(statement("lock_collections"))
             collection = get_collection(connection, name)
+            drop_functions(connection, collection)
             connection.execute(_compose("drop_collection", collection))
         except errors.LockNotAvailable as error:
             raise CollectionBusy(
@@ -131,6 +105,17 @@ def drop_collection(connection: Connection, name: str) -> Collection:
         connection.execute(statement("forget_items"), {"collection_id": collection.id})
         connection.execute(statement("forget_collection"), {"collection_id": collection.id})
     return collection
+
+
+def renew_functions(connection: Connection) -> None:
+    """Make every collection's functions anew, in the transaction under way; of one without a table, none.
+
+    Raises ``CollectionConflict`` and ``StoreError``.
+    """
+    connection.execute(statement("lock_collections"))
+    for collection in list_collections(connection):
+        if _relation(connection, collection) is not None:
+            make_functions(connection, collection)
 
 
 def count_rows(connection: Connection, collection: Collection) -> int | None:
@@ -205,14 +190,16 @@ def _create(connection: Connection, wanted: Collection) -> Collection:
         0,
         0,
     )
+    made = msgspec.structs.replace(wanted, id=collection_id, generation=generation)
     try:
-        connection.execute(_compose("collection", wanted))
-    except (errors.DuplicateTable, errors.DuplicateObject, errors.DuplicateFunction) as error:
+        connection.execute(_compose("collection", made))
+    except (errors.DuplicateTable, errors.DuplicateObject) as error:
         raise CollectionConflict(
-            f"collection {wanted.name!r} was not created: its search function or an index would have a name "
-            f"that is taken ({error.diag.message_primary}); choose another name"
+            f"collection {made.name!r} was not created: an index of it would have a name that is taken "
+            f"({error.diag.message_primary}); choose another name"
         ) from error
-    return msgspec.structs.replace(wanted, id=collection_id, generation=generation)
+    make_functions(connection, made)
+    return made
 
 
 def _check_room(connection: Connection, wanted: Collection) -> None:
@@ -225,13 +212,13 @@ def _check_room(connection: Connection, wanted: Collection) -> None:
         )
     if _relation(connection, wanted) is not None:
         raise CollectionConflict(
-            f"{wanted.table_schema}.{wanted.name} exists and is not a collection of embedq; "
+            f"{wanted.table_schema}.{wanted.table_name} exists and is not a collection of embedq; "
             "choose another name or --schema"
         )
 
 
 def _relation(connection: Connection, collection: Collection) -> str | None:
-    named = {"schema": collection.table_schema, "name": collection.name}
+    named = {"schema": collection.table_schema, "name": collection.table_name}
     row = connection.execute(statement("relation_kind"), named).fetchone()
     return str(row[0]) if row else None
 
@@ -240,7 +227,6 @@ def _compose(name: Literal["collection", "drop_collection"], collection: Collect
     about = f"Collection of embedq: vectors of {collection.model}."
     return sql.SQL(template(name)).format(
         table=collection.table,
-        search=collection.search_function,
         metadata_index=sql.Identifier(f"{collection.name}_metadata_idx"),
         primary_key=sql.Identifier(f"{collection.name}_pkey"),
         type=sql.Identifier(collection.vector_type),

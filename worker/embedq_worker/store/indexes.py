@@ -11,7 +11,8 @@ from psycopg import errors, sql
 
 from embedq_sql import statement, template
 from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
-from embedq_worker.store.collections import Collection, count_rows
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import count_rows
 from embedq_worker.store.connections import Connection, store_errors
 
 MOST_MEMORY = 1 << 30

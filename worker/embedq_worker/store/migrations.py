@@ -6,6 +6,7 @@ from psycopg import errors
 
 from embedq_sql import migrations, statement
 from embedq_worker.errors import StoreError
+from embedq_worker.store.collections import renew_functions
 from embedq_worker.store.connections import Connection, store_errors
 
 LEAST_POSTGRES = 14
@@ -16,7 +17,8 @@ LEAST_PGVECTOR = (0, 8)
 def apply_migrations(connection: Connection) -> list[str]:
     """Apply the migrations that the database does not have; returns their names. All of them, or none.
 
-    Safe to run at the same time from several places: the later ones wait and find nothing to do. Raises
+    The collections' functions are made anew: their templates belong to the schema. Safe to run at the same
+    time from several places: the later ones wait and find nothing to do. Raises ``CollectionConflict`` and
     ``StoreError``.
     """
     with store_errors("the database was not migrated"), connection.transaction():
@@ -28,6 +30,7 @@ def apply_migrations(connection: Connection) -> list[str]:
         for name, text in missing.items():
             connection.execute(text)
             connection.execute(statement("record_migration"), {"number": _number(name), "name": name})
+        renew_functions(connection)
     return list(missing)
 
 

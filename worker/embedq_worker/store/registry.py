@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from embedq.contract import REGISTRY_KEY, Registered
-from embedq_worker.store.collections import Collection
+from embedq_worker.store.collection import Collection
 
 if TYPE_CHECKING:
     import redis

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from struct import Struct
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-VectorType = Literal["vector", "halfvec"]
+from embedq_worker.store.collection import VectorType
+
 _DTYPES: dict[VectorType, np.dtype[np.floating[Any]]] = {
     "vector": np.dtype(">f4"),
     "halfvec": np.dtype(">f2"),

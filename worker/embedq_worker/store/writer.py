@@ -17,7 +17,7 @@ from psycopg import sql
 from embedq_sql import statement
 from embedq_worker.errors import CollectionGone
 from embedq_worker.store import rows
-from embedq_worker.store.collections import Collection
+from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Connection, Database
 from embedq_worker.store.rows import Row
 

@@ -1,0 +1,11 @@
+-- The functions of a collection.
+
+-- name: functions_named
+-- The functions of these names in a schema: signature, name, whether embedq made them, and what changes when one is replaced.
+SELECT format('%%I.%%I(%%s)', nspname, proname, pg_get_function_identity_arguments(pg_proc.oid)) AS signature,
+       proname::text AS name,
+       coalesce(obj_description(pg_proc.oid, 'pg_proc') LIKE 'embedq: %%', false) AS is_ours,
+       pg_proc.xmin::text AS made_by
+FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
+WHERE nspname = %(schema)s AND proname = ANY (%(names)s)
+ORDER BY 1

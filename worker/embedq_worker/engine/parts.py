@@ -1,0 +1,319 @@
+"""The parts of the engine: everything that lives on its loop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import redis.asyncio as redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from embedq.errors import InvalidItem
+from embedq_worker.api.client import ApiClient
+from embedq_worker.cancelling import cancel_all
+from embedq_worker.catalogue import Model
+from embedq_worker.engine.burial_queue import BurialQueue
+from embedq_worker.engine.caches import Caches
+from embedq_worker.engine.delivery import (
+    Delivery,
+    as_payload,
+    item_id_of,
+    read_job,
+    read_query,
+    version_in,
+    version_of,
+)
+from embedq_worker.engine.directory import Directory, Served
+from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.health import Health
+from embedq_worker.engine.housekeeping import Housekeeping
+from embedq_worker.engine.pipeline import Pipeline
+from embedq_worker.engine.probes import Probes, listen_to
+from embedq_worker.engine.pulse import Pulse
+from embedq_worker.engine.queries import Queries
+from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
+from embedq_worker.errors import NotAJob, StoreError
+from embedq_worker.limiter import Limiter
+from embedq_worker.settings import Settings
+from embedq_worker.store.burial import DeadLetter
+from embedq_worker.store.database import Database
+
+logger = logging.getLogger(__name__)
+
+_LOOK_AGAIN = 2.0
+"""Seconds between two looks for a collection that is not known."""
+
+
+class Parts:
+    """Everything that lives on the engine's loop."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        on_queues: Callable[[frozenset[str]], None],
+        may_call: Callable[[], bool],
+        hub: Pulse,
+    ) -> None:
+        self._settings = settings
+        self._is_leased = may_call
+        self._hold = Hold()
+        """Of the jobs taken since the last release."""
+        self._database = Database(
+            settings.database_url,
+            connections=settings.worker.database_connections,
+            timeout=settings.worker.database_timeout,
+        )
+        self._redis = redis.Redis(connection_pool=_connections(settings.broker_url))
+        self._limiter = Limiter(
+            settings.broker_url, lease=settings.worker.lease, key_prefix=settings.key_prefix
+        )
+        self._client = ApiClient(settings)
+        self._burials = BurialQueue(self._database)
+        self._caches = Caches(settings, self._database)
+        self._queries = Queries(self._redis, settings.key_prefix)
+        self._directory = Directory(self._database, settings, on_queues=on_queues, on_dropped=self._let_go)
+        self._heard = Pulse()
+        self._health = Health(
+            patience=settings.worker.message_lease, hub=hub, redis=self._heard, outage=self._database.outage
+        )
+        self._dispatchers: dict[str, Dispatcher] = {}
+        self._pipelines: dict[int, Pipeline] = {}
+        self._dispatching: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._is_draining = False
+
+    async def open(self, chores: Sequence[Coroutine[Any, Any, None]]) -> None:
+        """Start all of them; ``chores`` run beside them."""
+        works = [*chores, self._burials.run(), self._directory.keep_current()]
+        self._tasks = [asyncio.create_task(work) for work in works]
+        await self._database.open()
+        await self._client.__aenter__()
+        if self._settings.metrics_port is not None:
+            probes = Probes(self._health, host=self._settings.metrics_host, port=self._settings.metrics_port)
+            self._tasks += [
+                asyncio.create_task(probes.run()),
+                asyncio.create_task(listen_to(self._redis, self._heard)),
+            ]
+        self._caches.start()
+        keeping = Housekeeping(self._database, self._settings.worker)
+        self._tasks.append(asyncio.create_task(keeping.run()))
+
+    def _may_call(self) -> bool:
+        """Not while others may have what is in hand; nor while the answers could not be written."""
+        return self._is_leased() and self._database.outage.reason is None
+
+    def release(self) -> None:
+        """Let go of all that waits; it ends as withdrawn."""
+        self._hold.is_released = True
+        self._hold = Hold()
+        for pipeline in self._pipelines.values():
+            pipeline.withdraw()
+        self._caches.let_go()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.let_go()
+
+    async def drain(self) -> None:
+        """Make no more calls, and let those in flight be answered and written."""
+        self._is_draining = self._health.is_draining = True
+        for task in self._dispatching:
+            task.cancel()
+        # All at once: one that waits for a slow model must not leave the others calling.
+        await asyncio.gather(*(dispatcher.finish_calls() for dispatcher in self._dispatchers.values()))
+        for pipeline in self._pipelines.values():
+            await pipeline.finish_writes()
+        await self._burials.finish()
+        await self._queries.finish()
+        await self._caches.finish()
+
+    async def close(self) -> None:
+        """End all of them; what is unfinished stays so."""
+        tasks = [*self._tasks, *self._dispatching, *self._caches.tasks]
+        tasks += [task for pipeline in self._pipelines.values() for task in pipeline.tasks]
+        tasks += [task for dispatcher in self._dispatchers.values() for task in dispatcher.tasks]
+        await cancel_all(tasks)
+        await self._client.__aexit__(None, None, None)
+        await self._limiter.close()
+        await self._redis.aclose()
+        await self._database.close()
+
+    def take(self, delivery: Delivery) -> None:
+        """Read a message's content and send its items on their way.
+
+        An error of ours costs only this message.
+        """
+        self._guard(delivery, partial(self._take, delivery))
+
+    def _guard(self, delivery: Delivery, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except NotAJob as error:
+            self._bury_message(delivery, error.code)
+        except Exception as error:
+            # Without the traceback: an exception may quote what the message says.
+            logger.error("a message of queue %s could not be taken: %s", delivery.queue, type(error).__name__)
+            self._bury_message(delivery, type(error).__name__)
+
+    def _take(self, delivery: Delivery) -> None:
+        if self._is_draining:
+            give_back(delivery)
+            return
+        if delivery.not_a_job is not None:
+            raise NotAJob(delivery.not_a_job)
+        served = self._directory.served(delivery.collection)
+        if served is None:
+            task = asyncio.create_task(self._take_after_a_look(delivery, self._hold))
+            self._tasks.append(task)
+            task.add_done_callback(self._tasks.remove)
+        else:
+            self._take_served(delivery, served)
+
+    async def _take_after_a_look(self, delivery: Delivery, hold: Hold) -> None:
+        """The collection may be younger than what we know of."""
+        await self._look_for(hold)
+        if hold.is_released:
+            give_back(delivery)
+            return
+        served = self._directory.served(delivery.collection)
+        self._guard(delivery, partial(self._take_served, delivery, served))
+
+    async def _look_for(self, hold: Hold) -> None:
+        while not hold.is_released:
+            try:
+                await self._directory.look_soon()
+            except StoreError as error:
+                logger.warning("the collections cannot be read, trying again: %s", error)
+                await asyncio.sleep(_LOOK_AGAIN)
+            else:
+                return
+
+    def _take_served(self, delivery: Delivery, served: Served | None) -> None:
+        is_query = delivery.is_query
+        if served is None:
+            raise NotAJob("unknown_collection")
+        if is_query:
+            self._take_query(delivery, served)
+        else:
+            self._take_job(delivery, served)
+
+    def _take_query(self, delivery: Delivery, served: Served) -> None:
+        try:
+            query = read_query(delivery)
+        except NotAJob as error:
+            self._queries.fail(delivery.task_id, error.code, str(error), delivery.finish)
+            return
+        self._queries.ask(
+            query,
+            delivery.task_id,
+            self._dispatcher(served.model),
+            served.collection.dimensions,
+            monotonic() + delivery.seconds_left,
+            self._hold,
+            delivery.finish,
+        )
+
+    def _take_job(self, delivery: Delivery, served: Served) -> None:
+        read = read_job(delivery, served.collection.versions)
+        job = RunningJob(
+            len(read.good) + len(read.bad),
+            lane=delivery.lane,
+            source=read.source,
+            hold=self._hold,
+            finish=delivery.finish,
+        )
+        for raw, error in read.bad:
+            self._bury_item(delivery, job, raw, error)
+        pipeline = self._pipeline(served)
+        for item in read.good:
+            text = None if item.deleted else item.text
+            pipeline.take(RunningItem(job, item.id, version_of(item, delivery), text, item.metadata))
+
+    def _pipeline(self, served: Served) -> Pipeline:
+        pipeline = self._pipelines.get(served.collection.id)
+        if pipeline is None:
+            dispatcher = self._dispatcher(served.model)
+            pipeline = Pipeline(
+                served.collection,
+                served.model,
+                database=self._database,
+                dispatcher=self._caches.before(dispatcher, served.model, served.collection.dimensions),
+                bury=self._burials.add,
+            )
+            self._pipelines[served.collection.id] = pipeline
+            pipeline.start()
+        return pipeline
+
+    def _let_go(self, dropped: frozenset[int]) -> None:
+        """Items of dropped collections wait for nothing any more: not for a paused model either."""
+        left = dropped & self._pipelines.keys()
+        if not left:
+            return
+        for collection_id in left:
+            self._pipelines[collection_id].let_go()
+        self._caches.let_go()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.let_go()
+        for collection_id in [number for number, each in self._pipelines.items() if each.is_over]:
+            for task in self._pipelines.pop(collection_id).tasks:
+                task.cancel()
+
+    def _dispatcher(self, model: Model) -> Dispatcher:
+        dispatcher = self._dispatchers.get(model.id)
+        if dispatcher is None:
+            worker = self._settings.worker
+            dispatcher = self._dispatchers[model.id] = Dispatcher(
+                model,
+                client=self._client,
+                limiter=self._limiter,
+                batch_wait=worker.batch_wait,
+                retry_time=worker.retry_time,
+                may_call=self._may_call,
+            )
+            self._dispatching.append(asyncio.create_task(dispatcher.run()))
+        return dispatcher
+
+    def _bury_item(self, delivery: Delivery, job: RunningJob, raw: object, error: InvalidItem) -> None:
+        letter = DeadLetter(
+            collection=delivery.collection,
+            lane=delivery.lane,
+            cause="text",
+            code=error.rule,
+            item_id=item_id_of(raw),
+            version=version_in(raw, delivery),
+            source=job.source,
+            payload=as_payload(raw),
+        )
+        self._burials.add(letter, partial(job.settle, Outcome.DEAD))
+
+    def _bury_message(self, delivery: Delivery, code: str) -> None:
+        letter = DeadLetter(
+            collection=delivery.collection,
+            lane=delivery.lane,
+            cause=delivery.cause,
+            code=code,
+            version=delivery.clock_version,
+            attempts=delivery.attempts,
+            payload=as_payload(delivery.payload),
+        )
+        self._burials.add(letter, partial(delivery.finish, {"items": 1, "dead": 1}))
+
+
+def give_back(delivery: Delivery) -> None:
+    """It has not been begun: its message goes back to its queue."""
+    delivery.finish({"items": 1, Outcome.WITHDRAWN: 1})
+
+
+def _connections(broker_url: str) -> redis.BlockingConnectionPool:
+    """Connections for replies: a flood waits for one, where redis-py's usual pool refuses the 101st."""
+    return redis.BlockingConnectionPool.from_url(
+        broker_url,
+        max_connections=16,
+        timeout=20,
+        socket_timeout=5,
+        socket_connect_timeout=5,
+        retry=Retry(NoBackoff(), 1),  # for a pooled connection that the server has closed
+    )

@@ -1,0 +1,50 @@
+"""A collection: a named table with a vector column, its model and dimensions."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+from psycopg import sql
+
+from embedq.contract import Versions
+
+VectorType = Literal["vector", "halfvec"]
+Quantization = Literal["none", "halfvec", "binary"]
+OnTooLong = Literal["error", "truncate", "chunk"]
+
+
+class Collection(msgspec.Struct, frozen=True, kw_only=True):
+    """Of the registry; the comments of ``embedq.collection`` in ``schema.sql`` say what each means."""
+
+    id: int
+    name: str
+    table_schema: str
+    table_name: str
+    model: str
+    dimensions: int
+    vector_type: VectorType
+    versions: Versions
+    generation: int = 1
+    is_managed: bool = True
+    key_column: str = "id"
+    key_type: str = "text"
+    vector_column: str = "embedding"
+    content_column: str | None = "content"
+    metadata_column: str | None = "metadata"
+    text_search: str = "simple"
+    quantization: Quantization = "none"
+    on_too_long: OnTooLong = "error"
+    chunk_tokens: int | None = None
+    chunk_overlap: int | None = None
+
+    @property
+    def table(self) -> sql.Identifier:
+        """The table's qualified name."""
+        return sql.Identifier(self.table_schema, self.table_name)
+
+    @property
+    def index_name(self) -> str:
+        """The plain name of the HNSW index; with the longest name of a collection still below Postgres' 63
+        bytes."""
+        return f"{self.name}_embedding_idx"

@@ -1,0 +1,105 @@
+"""The functions of a collection: `docs_search` and its like, made from ``templates/functions``.
+
+They are generated, one set a collection, so that each is as plain as the query written out by hand: the
+planner inlines it and sees the index. A function is known as embedq's by the beginning of its comment.
+"""
+
+from __future__ import annotations
+
+from typing import LiteralString, NamedTuple
+
+from psycopg import errors, sql
+
+from embedq_sql import statement, template
+from embedq_worker.errors import CollectionConflict
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.connections import Connection
+
+FUNCTIONS = ("search",)
+"""Templates; each makes the function ``<collection>_<name>``, at most 15 characters with its underscore."""
+
+
+class _Made(NamedTuple):
+    signature: str
+    name: str
+    is_ours: bool
+    made_by: str
+
+
+def make_functions(connection: Connection, collection: Collection) -> None:
+    """Make a collection's functions, or make them anew, in the transaction under way.
+
+    A function whose arguments have changed replaces the old one. A template whose result or names of
+    arguments change needs a migration that drops the old function. Raises ``CollectionConflict``, also where
+    a function of such a name is not embedq's, and the driver's errors.
+    """
+    before = _made(connection, collection)
+    foreign = [each.signature for each in before if not each.is_ours]
+    if foreign:
+        raise CollectionConflict(
+            f"the functions of collection {collection.name!r} were not made: the name of {foreign[0]} is "
+            "taken; drop that function, or choose another name for the collection"
+        )
+    for name in FUNCTIONS:
+        connection.execute(_compose(name, collection))
+    for stale in set(before) & set(
+        _made(connection, collection)
+    ):  # what was replaced is another version by now
+        _drop(connection, collection, stale)
+
+
+def drop_functions(connection: Connection, collection: Collection) -> None:
+    """Drop a collection's functions in the transaction under way. Raises the driver's errors."""
+    for each in _made(connection, collection):
+        if each.is_ours:
+            connection.execute(_dropping(each))
+
+
+def function_name(collection: Collection, name: str) -> sql.Identifier:
+    """The qualified name of one of its functions."""
+    return sql.Identifier(collection.table_schema, f"{collection.name}_{name}")
+
+
+def _made(connection: Connection, collection: Collection) -> list[_Made]:
+    named = {"schema": collection.table_schema, "names": [f"{collection.name}_{name}" for name in FUNCTIONS]}
+    return [_Made(*row) for row in connection.execute(statement("functions_named"), named)]
+
+
+def _drop(connection: Connection, collection: Collection, stale: _Made) -> None:
+    try:
+        connection.execute(_dropping(stale))
+    except errors.DependentObjectsStillExist as error:
+        raise CollectionConflict(
+            f"the functions of collection {collection.name!r} were not made: views or functions were built "
+            f"on {stale.signature}, which has other arguments by now; drop them first"
+        ) from error
+
+
+def _dropping(each: _Made) -> sql.Composed:
+    # The server has quoted it: format('%I') and its own list of types.
+    return sql.SQL(template("drop_function")).format(signature=sql.SQL(each.signature))
+
+
+def _compose(name: str, collection: Collection) -> sql.Composed:
+    return sql.SQL(template(f"functions/{name}")).format(
+        function=function_name(collection, name),
+        table=collection.table,
+        collection_id=sql.Literal(collection.id),
+        type=sql.SQL(collection.vector_type),
+        dimensions=sql.Literal(collection.dimensions),
+        vector=sql.Identifier(collection.vector_column),
+        key=sql.Identifier(collection.key_column),
+        key_type=sql.SQL(collection.key_type),  # Postgres has named it
+        id=_cast(collection.key_column, "text"),
+        chunk=_column("chunk") if collection.is_managed else sql.SQL("0"),
+        content=_cast(collection.content_column, "text"),
+        metadata=_cast(collection.metadata_column, "jsonb"),
+    )
+
+
+def _cast(column: str | None, type_: LiteralString) -> sql.Composable:
+    return sql.SQL("NULL::" + type_) if column is None else sql.SQL("{}::" + type_).format(_column(column))
+
+
+def _column(name: str) -> sql.Identifier:
+    return sql.Identifier("stored", name)
