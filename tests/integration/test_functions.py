@@ -86,6 +86,7 @@ def test_function_of_somebody_else_is_left_alone(connection: Connection, docs: C
 @pytest.mark.usefixtures("docs")
 def test_view_on_older_arguments_is_named(connection: Connection) -> None:
     """What would have to be dropped with it is somebody's: they are asked to."""
+    connection.execute("DROP FUNCTION docs_search")
     connection.execute("CREATE FUNCTION docs_search(vector) RETURNS int RETURN 1")
     connection.execute("COMMENT ON FUNCTION docs_search(vector) IS 'embedq: of an older version'")
     connection.execute("CREATE VIEW first AS SELECT docs_search('[1,0,0]'::vector)")
