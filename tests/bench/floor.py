@@ -23,7 +23,7 @@ from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import get_collection
 from embedq_worker.store.connections import connect
 from embedq_worker.store.database import Database
-from embedq_worker.store.rows import Row
+from embedq_worker.store.rows import Part, Row
 from tests.bench.corpus import texts
 
 CALLS = 16
@@ -51,8 +51,7 @@ async def run(
                         id=f"{seed}-{start + at}",
                         version=1,
                         content_hash=b"",
-                        content=text,
-                        vector=answer.vectors[at],
+                        parts=(Part(text, answer.vectors[at]),),
                     )
                     for at, text in enumerate(batch)
                 ]

@@ -36,7 +36,7 @@ from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import connect
 from embedq_worker.store.database import Database
-from embedq_worker.store.rows import Row
+from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.writer import Writer
 
 DIMENSIONS = 4
@@ -321,7 +321,7 @@ def row(item_id: str, version: int, text: str | None) -> Row:
     if text is None:
         return Row(item_id, version, b"")
     digest = hashlib.sha256(text.encode()).digest()
-    return Row(item_id, version, digest, text, b'{"k": 1}', vector_of(text, DIMENSIONS))
+    return Row(item_id, version, digest, (Part(text, vector_of(text, DIMENSIONS)),), b'{"k": 1}')
 
 
 async def test_a_touch_that_waits_sees_what_was_committed(database_url: str) -> None:

@@ -13,7 +13,7 @@ from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, drop_collection
 from embedq_worker.store.database import Database
-from embedq_worker.store.rows import Row
+from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.writer import Writer
 from tests.support.stack import Stack, wait_until
 
@@ -52,7 +52,7 @@ def recreated(url: str) -> tuple[Collection, Collection]:
 @pytest.fixture
 def row() -> Row:
     """A row of eight dimensions."""
-    return Row(id="1", version=1, content_hash=b"h", content="text", vector=np.ones(8, np.float32))
+    return Row("1", 1, b"h", (Part("text", np.ones(8, np.float32)),))
 
 
 @pytest.mark.parametrize("name", ["write", "touch"])

@@ -16,7 +16,7 @@ from embedq_worker.settings import Settings
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.database import Database
-from embedq_worker.store.rows import Row
+from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.sqlstate import understood
 from embedq_worker.store.writer import Writer
 from tests.support.stack import Stack
@@ -98,7 +98,7 @@ async def test_a_refusal_does_not_quote_the_row(database_url: str, caplog: pytes
         connection.execute("ALTER TABLE docs ADD CHECK (length(content) < 10)")
     database = Database(database_url, connections=1)
     await database.open()
-    row = Row(id="1", version=1, content_hash=b"h", content=CANARY, vector=np.ones(8, np.float32))
+    row = Row("1", 1, b"h", (Part(CANARY, np.ones(8, np.float32)),))
     try:
         await Writer(database, collection).write([row])
     except RowRefused:

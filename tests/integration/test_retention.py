@@ -18,7 +18,7 @@ from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.database import Database
 from embedq_worker.store.retention import BATCH, remove_texts, remove_tombstones
-from embedq_worker.store.rows import Row
+from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.writer import Writer
 from tests.support.stack import Stack, wait_until
 
@@ -105,7 +105,7 @@ async def test_a_deleted_id_stays_deleted_while_its_tombstone_is_kept(
     """An older text is superseded; once the tombstone is gone, it brings the id back."""
     collection: Collection = create_collection(connection, name="docs", model=MODEL, dimensions=4)
     writer = Writer(database, collection)
-    text = Row("1", 1, content_hash("x"), "x", None, np.ones(4, np.float32))
+    text = Row("1", 1, content_hash("x"), (Part("x", np.ones(4, np.float32)),))
     assert await writer.write([Row("1", 2, b"")]) == set()
     assert await remove_tombstones(database, 1) == 0
     assert await writer.write([text]) == {"1"}

@@ -10,7 +10,7 @@ import signal
 from typing import NoReturn
 
 from embedq_worker.engine.pipeline import Pipeline
-from embedq_worker.engine.work import RunningItem, Vector
+from embedq_worker.engine.work import RunningItem
 
 MARKER = "this text kills"
 """In the text of a killer."""
@@ -32,10 +32,10 @@ def when_embedded() -> None:
     """Kill when the item's vector has come, with those of its whole batch."""
     embedded = Pipeline.embedded
 
-    def kill_or_go_on(self: Pipeline, item: RunningItem, vector: Vector, tokens: int) -> None:
+    def kill_or_go_on(self: Pipeline, item: RunningItem) -> None:
         if _kills(item):
             _die()
-        embedded(self, item, vector, tokens)
+        embedded(self, item)
 
     Pipeline.embedded = kill_or_go_on  # type: ignore[method-assign]  # what this module is for
 

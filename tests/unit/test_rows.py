@@ -9,48 +9,51 @@ import pytest
 
 from embedq_worker.api.response import _MOST_TOKENS, _tokens
 from embedq_worker.store.collection import VectorType
-from embedq_worker.store.rows import SIGNATURE, TRAILER, Row, encode
+from embedq_worker.store.rows import SIGNATURE, TRAILER, Part, Row, encode
 
 
-def fields(stream: bytes) -> list[bytes | None]:
-    """The fields of the only row of a stream."""
+def lines(stream: bytes) -> list[list[bytes | None]]:
+    """The fields of each line of a stream."""
     at = len(SIGNATURE)
-    (count,) = struct.unpack_from("!h", stream, at)
-    at += 2
-    found: list[bytes | None] = []
-    for _ in range(count):
-        (length,) = struct.unpack_from("!i", stream, at)
-        at += 4
-        found.append(None if length == -1 else stream[at : at + length])
-        at += max(length, 0)
-    assert stream[at:] == TRAILER
+    found: list[list[bytes | None]] = []
+    while stream[at:] != TRAILER:
+        (count,) = struct.unpack_from("!h", stream, at)
+        at += 2
+        found.append([])
+        for _ in range(count):
+            (length,) = struct.unpack_from("!i", stream, at)
+            at += 4
+            found[-1].append(None if length == -1 else stream[at : at + length])
+            at += max(length, 0)
     return found
 
 
 @pytest.mark.parametrize(("vector_type", "dtype"), [("vector", ">f4"), ("halfvec", ">f2")])
 def test_a_row(vector_type: VectorType, dtype: str) -> None:
-    """Eight fields, big-endian, the vector from its own bytes."""
-    vector = np.array([0.5, -1.0, 0.25], dtype=np.float32)
+    """A line for each part, big-endian, the vectors from their own bytes."""
+    vectors = np.array([[0.5, -1.0, 0.25], [1.0, 2.0, -0.5]], dtype=np.float32)
+    parts = tuple(Part(content, vector) for content, vector in zip(("text", "é"), vectors, strict=True))
     row = Row(
-        id="é", version=7, content_hash=b"h", content="texte", metadata=b'{"a": 1}', vector=vector, tokens=3
+        id="é", version=7, content_hash=b"h", parts=parts, metadata=b'{"a": 1}', tokens=3, truncated=True
     )
-    expected = struct.pack("!hh", 3, 0) + vector.astype(dtype).tobytes()
-    assert fields(encode([row], vector_type)) == [
-        "é".encode(),
-        struct.pack("!q", 7),
-        b"h",
-        struct.pack("!i", 3),
-        b"\x00",
-        b"texte",
-        b'\x01{"a": 1}',
-        expected,
+    item = ["é".encode(), struct.pack("!q", 7), b"h", struct.pack("!i", 3), b"\x01", struct.pack("!i", 2)]
+    assert lines(encode([row], vector_type)) == [
+        [
+            *item,
+            struct.pack("!i", chunk),
+            part.content.encode(),
+            b'\x01{"a": 1}',
+            struct.pack("!hh", 3, 0) + part.vector.astype(dtype).tobytes(),
+        ]
+        for chunk, part in enumerate(parts)
     ]
 
 
 def test_a_delete() -> None:
-    """No content, no vector."""
+    """One line for the ledger: no chunks, no content, no vector."""
     row = Row(id="1", version=2, content_hash=b"")
-    assert fields(encode([row], "vector"))[4:] == [b"\x01", None, None, None]
+    (line,) = lines(encode([row], "vector"))
+    assert line[4:] == [b"\x00", struct.pack("!i", 0), struct.pack("!i", 0), None, None, None]
 
 
 def test_no_rows() -> None:

@@ -26,7 +26,7 @@ from embedq_worker.errors import RowRefused
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.database import Database
 from embedq_worker.store.outage import Outage
-from embedq_worker.store.rows import Row, encode
+from embedq_worker.store.rows import Part, Row, encode
 from embedq_worker.store.writer import Writer
 
 
@@ -35,6 +35,11 @@ def item(item_id: str, version: int, text: str | None) -> RunningItem:
     return RunningItem(
         RunningJob(1, lane="live", source=None, finish=lambda _: None), item_id, version, text, None
     )
+
+
+def give_vector(each: RunningItem) -> None:
+    """As when it has come."""
+    each.parts = (Part(each.text or "", np.ones(2, np.float32)),)
 
 
 items = st.lists(
@@ -136,7 +141,7 @@ class Written:
 
 def refuse_bad(row: Row) -> None:
     """As a constraint of the table."""
-    if row.content == "bad" or row.id == "bad":
+    if row.id == "bad" or any(part.content == "bad" for part in row.parts):
         raise RowRefused("23514")
 
 
@@ -160,13 +165,13 @@ async def test_a_row_that_cannot_be_encoded_dies_alone(caplog: pytest.LogCapture
     def check(row: Row) -> None:
         encode_alone(row)
         if row.id == "2":
-            raise ValueError(row.content)
+            raise ValueError(row.parts[0].content)
 
     writer = FakeWriter(check)
     written = Written(writer)
     good, big, quoted = (item(name, 1, f"canary {name}") for name in "012")
     for each in (good, big, quoted):
-        each.vector = np.ones(2, np.float32)
+        give_vector(each)
     big.tokens = 5_000_000_000
     with caplog.at_level(logging.DEBUG):
         await written.write((big, Change.PUT), (good, Change.PUT), (quoted, Change.PUT))
@@ -185,8 +190,10 @@ async def test_an_older_version_takes_the_place_of_a_refused_one(change: Change)
     writer = FakeWriter(refuse_bad)
     written = Written(writer)
     texts = ["oldest", "good", "bad", "bad"]
-    batch = [(RunningItem(job, "1", version, text, None), change) for version, text in enumerate(texts)]
-    await written.write(*batch)
+    items = [RunningItem(job, "1", version, text, None) for version, text in enumerate(texts)]
+    for each in items:
+        give_vector(each)
+    await written.write(*((each, change) for each in items))
     assert written.refused == [("1", 3, "23514"), ("1", 2, "23514")]
     assert writer.written + writer.touched == [("1", 1)]
     (summary,) = outcomes

@@ -2,14 +2,16 @@
 -- {table} is the collection's table, {incoming} the connection's temporary table for it, {vector} the column's type.
 
 -- name: make_incoming
--- The landing place of a binary COPY, once a connection and collection. Vectors stay in the row if they fit: a temporary
--- table's own TOAST would write them twice.
+-- The landing place of a binary COPY, once a connection and collection: a row for each part of an item's text, and one without
+-- a part for a delete. Vectors stay in the row if they fit: a temporary table's own TOAST would write them twice.
 CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (
     id text COLLATE "C",
     version bigint,
     content_hash bytea,
     tokens int,
-    deleted boolean,
+    truncated boolean,
+    chunks int,
+    chunk int,
     content text,
     metadata jsonb,
     embedding {vector}
@@ -31,10 +33,10 @@ COPY {incoming} FROM STDIN (FORMAT binary)
 -- that two writers wait for each other and never in a circle.
 INSERT INTO embedq.item AS held
     (collection_id, id, version, content_hash, chunks, tokens, truncated, deleted_at, embedded_at)
-SELECT %(collection_id)s, id, version, content_hash,
-       CASE WHEN deleted THEN 0 ELSE 1 END, tokens, false,
-       CASE WHEN deleted THEN now() END, CASE WHEN NOT deleted THEN now() END
+SELECT %(collection_id)s, id, version, content_hash, chunks, tokens, truncated,
+       CASE WHEN chunks = 0 THEN now() END, CASE WHEN chunks > 0 THEN now() END
 FROM {incoming}
+WHERE chunk = 0
 ORDER BY id
 ON CONFLICT (collection_id, id) DO UPDATE
 SET version = EXCLUDED.version, content_hash = EXCLUDED.content_hash, chunks = EXCLUDED.chunks,
@@ -44,17 +46,19 @@ WHERE (held.version, held.content_hash) < (EXCLUDED.version, EXCLUDED.content_ha
 RETURNING id
 
 -- name: remove_rows
--- A statement of its own after the guard: only then does its snapshot show the rows of a writer that it waited for.
+-- All rows of a deleted id, and those of the parts that a text has no more. A statement of its own after the guard: only
+-- then does its snapshot show the rows of a writer that it waited for.
 DELETE FROM {table} AS stored
 USING {incoming} AS landed
-WHERE stored.id = landed.id AND landed.deleted AND landed.id <> ALL (%(superseded)s)
+WHERE stored.id = landed.id AND landed.chunk = 0 AND stored.chunk >= landed.chunks
+  AND landed.id <> ALL (%(superseded)s)
 
 -- name: put_rows
 INSERT INTO {table} (id, chunk, content, metadata, embedding, version, updated_at)
-SELECT id, 0, content, metadata, embedding, version, now()
+SELECT id, chunk, content, metadata, embedding, version, now()
 FROM {incoming}
-WHERE NOT deleted AND id <> ALL (%(superseded)s)
-ORDER BY id
+WHERE chunks > 0 AND id <> ALL (%(superseded)s)
+ORDER BY id, chunk
 ON CONFLICT (id, chunk) DO UPDATE
 SET content = EXCLUDED.content, metadata = EXCLUDED.metadata, embedding = EXCLUDED.embedding,
     version = EXCLUDED.version, updated_at = EXCLUDED.updated_at
@@ -84,7 +88,7 @@ WHERE held.collection_id = %(collection_id)s AND held.id = locked.id
 RETURNING held.id
 
 -- name: touch_rows
--- Unchanged content may come with other metadata; the vector is not written.
+-- Unchanged content may come with other metadata, for every part of it; the vectors are not written.
 UPDATE {table} AS stored
 SET version = wanted.version, metadata = wanted.metadata, updated_at = now()
 FROM unnest(%(ids)s::text[], %(versions)s::bigint[], %(metadata)s::text[]::jsonb[]) AS wanted (id, version, metadata)

@@ -17,13 +17,13 @@ import msgspec
 from embedq.contract import Item
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
+from embedq_worker.engine.embedding import Embeddings
 from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import steadily
-from embedq_worker.engine.texts import Asker, Shape
-from embedq_worker.engine.work import Outcome, RunningItem, Vector
+from embedq_worker.engine.texts import Asker
+from embedq_worker.engine.work import Outcome, RunningItem
 from embedq_worker.engine.write_queue import Change, WriteQueue
 from embedq_worker.errors import ApiError, NotCalled
-from embedq_worker.limiter import Flow
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
@@ -49,7 +49,6 @@ class Pipeline:
         self.collection = collection
         self._model = model
         self._database = database
-        self._dispatcher = dispatcher
         self._bury = bury
         self._arrivals: deque[RunningItem] = deque()
         self._looked_up: deque[RunningItem] = deque()
@@ -61,10 +60,9 @@ class Pipeline:
             refused=self._refused_by_postgres,
             changed=self._take_again,
         )
-        self._shape = Shape(collection.dimensions, "document")
-        self._embedding = 0
-        """Items whose vectors are waited for."""
-        self.is_dropped = False
+        self._embeddings = Embeddings(
+            collection, dispatcher, embedded=self.embedded, refused=self._refused_by_the_service
+        )
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -80,13 +78,13 @@ class Pipeline:
 
     def let_go(self) -> None:
         """The collection was dropped: what waits for a vector does so no more."""
-        self.is_dropped = True
+        self._embeddings.let_go()
 
     @property
     def is_over(self) -> bool:
         """Whether the collection was dropped and nothing of it is under way any more."""
-        waiting = self._embedding or self._arrivals or self._looked_up
-        return self.is_dropped and not (waiting or self._writes.is_busy)
+        waiting = self._embeddings.waiting or self._arrivals or self._looked_up
+        return self._embeddings.is_over and not (waiting or self._writes.is_busy)
 
     def withdraw(self) -> None:
         """Let go of the arrivals whose jobs were released."""
@@ -139,39 +137,26 @@ class Pipeline:
         elif known is not None and not known.deleted and known.content_hash == item.content_hash:
             self._writes.add(item, Change.TOUCH)
         else:
-            assert item.text is not None
-            self._embedding += 1
-            flow = Flow(item.job.lane, self.collection.name)
-            self._dispatcher.ask(item.content_hash, item.text, self._shape, flow, _Embedding(self, item))
+            self._embeddings.ask(item)
 
     async def _known(self, items: list[RunningItem]) -> dict[str, Known]:
         ids = list({item.id for item in items})
         work = partial(look_up, self._database, self.collection.id, ids)
         return await insist(work, f"collection {self.collection.name}", self._database.outage)
 
-    def embedded(self, item: RunningItem, vector: Vector, tokens: int) -> None:
-        """The vector of an item has come."""
-        self._embedding -= 1
-        item.vector = vector
-        item.tokens = tokens
+    def embedded(self, item: RunningItem) -> None:
+        """The vectors of an item have come."""
         self._writes.add(item, Change.PUT)
 
-    def refused(self, item: RunningItem, error: ApiError, attempts: int) -> None:
-        """The service refuses an item's text, or nobody was asked.
-
-        Then its job was released, or its collection dropped.
-        """
-        self._embedding -= 1
-        item.attempts = attempts
-        if isinstance(error, NotCalled) and not self.is_dropped:
-            item.settle(Outcome.WITHDRAWN)
-            return
-        if isinstance(error, NotCalled):
+    def _refused_by_the_service(self, item: RunningItem, error: ApiError) -> None:
+        """Or nobody was asked: its job was released, or its collection dropped."""
+        if not isinstance(error, NotCalled):
+            code = error.code or "bad_input"
+            self._dead(item, cause="text", code=code, status=error.status, parameter=error.parameter)
+        elif self._embeddings.is_over:
             self._dead(item, cause="row", code="collection_dropped")
-            return
-        self._dead(
-            item, cause="text", code=error.code or "bad_input", status=error.status, parameter=error.parameter
-        )
+        else:
+            item.settle(Outcome.WITHDRAWN)
 
     def _refused_by_postgres(self, item: RunningItem, code: str) -> None:
         self._dead(item, cause="row", code=code)
@@ -199,27 +184,6 @@ class Pipeline:
             payload=_payload(item),
         )
         self._bury(letter, lambda: item.settle(Outcome.DEAD))
-
-
-class _Embedding:
-    """An item that waits for its vector."""
-
-    __slots__ = ("_item", "_pipeline")
-
-    def __init__(self, pipeline: Pipeline, item: RunningItem) -> None:
-        self._pipeline = pipeline
-        self._item = item
-
-    @property
-    def is_gone(self) -> bool:
-        return self._pipeline.is_dropped or self._item.job.is_released
-
-    def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
-        self._item.attempts = attempts
-        self._pipeline.embedded(self._item, vector, tokens)
-
-    def refused(self, error: ApiError, attempts: int) -> None:
-        self._pipeline.refused(self._item, error, attempts)
 
 
 def _payload(item: RunningItem) -> str:

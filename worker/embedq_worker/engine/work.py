@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedq.contract import Lane
+from embedq_worker.store.rows import Part
 
 logger = logging.getLogger(__name__)
 
@@ -84,7 +85,7 @@ class RunningJob:
 
 
 class RunningItem:
-    """An item in the engine: what the message said, and its vector once it has one."""
+    """An item in the engine: what the message said, and its parts once they have their vectors."""
 
     __slots__ = (
         "_settled",
@@ -93,9 +94,10 @@ class RunningItem:
         "id",
         "job",
         "metadata",
+        "parts",
         "text",
         "tokens",
-        "vector",
+        "truncated",
         "version",
     )
 
@@ -108,7 +110,8 @@ class RunningItem:
         self.text = text
         self.metadata = metadata
         self.content_hash = content_hash(text)
-        self.vector: Vector | None = None
+        self.parts: tuple[Part, ...] = ()
+        self.truncated = False
         self.tokens = 0
         self.attempts = 0
         self._settled = False

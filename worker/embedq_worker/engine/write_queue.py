@@ -25,7 +25,7 @@ from embedq_worker.store.writer import Writer
 logger = logging.getLogger(__name__)
 
 MAX_ROWS = 500
-"""Rows of one transaction."""
+"""Rows of one transaction; the last item may have more parts than are left of them."""
 WRITERS = 2
 """Transactions at a time: one lands its rows while the other commits. Both lock in id order."""
 _WHAT = "writing rows, whose vectors are kept,"
@@ -94,7 +94,7 @@ class WriteQueue:
         while not self._waiting:
             self._arrived.clear()
             await self._arrived.wait()
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), MAX_ROWS))]
+        batch = self._next_batch()
         self._open.update(item for item, _ in batch)
         try:
             await self._write_all(batch)
@@ -102,6 +102,14 @@ class WriteQueue:
             self._put_back(batch)
             if not self._waiting and not self._open:
                 self._idle.set()
+
+    def _next_batch(self) -> list[tuple[RunningItem, Change]]:
+        batch: list[tuple[RunningItem, Change]] = []
+        rows = 0
+        while self._waiting and rows < MAX_ROWS:
+            batch.append(self._waiting.popleft())
+            rows += len(batch[-1][0].parts) or 1
+        return batch
 
     def _put_back(self, batch: Sequence[tuple[RunningItem, Change]]) -> None:
         """After an exception, those that were not handed on: vectors in hand are paid for."""
@@ -187,8 +195,8 @@ def _row(item: RunningItem) -> Row:
         id=item.id,
         version=item.version,
         content_hash=item.content_hash,
-        content=item.text,
+        parts=item.parts,
         metadata=msgspec.json.encode(item.metadata) if item.metadata else None,
-        vector=item.vector,
         tokens=item.tokens,
+        truncated=item.truncated,
     )

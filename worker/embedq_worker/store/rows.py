@@ -30,56 +30,71 @@ _length = Struct("!i").pack
 _version_field = Struct("!iq").pack
 _int_field = Struct("!ii").pack
 _vector_head = Struct("!ihh").pack
-_FIELDS = Struct("!h").pack(8)
+_FIELDS = Struct("!h").pack(10)
 _TRUE = b"\x00\x00\x00\x01\x01"
 _FALSE = b"\x00\x00\x00\x01\x00"
 
 
+class Part(msgspec.Struct, frozen=True):
+    """A part of an item's text, or all of it, with its vector: a row of the collection's table."""
+
+    content: str
+    vector: NDArray[np.float32]
+    """Shape (dimensions,)."""
+
+
 class Row(msgspec.Struct, frozen=True):
-    """What the writer stores of one item; without a vector it deletes the id."""
+    """What the writer stores of one item; without parts it deletes the id."""
 
     id: str
     version: int
     content_hash: bytes
-    content: str | None = None
+    parts: tuple[Part, ...] = ()
+    """In the text's order; a part's place is its ``chunk``."""
     metadata: bytes | None = None
     """JSON."""
-    vector: NDArray[np.float32] | None = None
-    """Shape (dimensions,)."""
     tokens: int = 0
+    truncated: bool = False
+    """Whether the vector is that of a text that was cut."""
 
 
 def encode(rows: Iterable[Row], vector_type: VectorType) -> bytes:
-    """The rows as one binary COPY stream.
+    """The rows as one binary COPY stream: a line for each part, and one for a delete.
 
-    Id, version, content_hash, tokens, deleted, then content, metadata, embedding.
+    Id, version, content_hash, tokens, truncated, chunks, then chunk, content, metadata, embedding.
     """
     dtype = _DTYPES[vector_type]
-    parts = [SIGNATURE]
+    stream = [SIGNATURE]
     for row in rows:
-        item_id = row.id.encode()
-        parts += (
-            _FIELDS,
-            _length(len(item_id)),
-            item_id,
-            _version_field(8, row.version),
-            _length(len(row.content_hash)),
-            row.content_hash,
-            _int_field(4, row.tokens),
-        )
-        if row.vector is None or row.content is None:
-            parts += (_TRUE, NULL, NULL, NULL)
-        else:
-            parts.append(_FALSE)
-            parts += _content_fields(row, row.content, row.vector.astype(dtype))
-    parts.append(TRAILER)
-    return b"".join(parts)
+        head = _item_fields(row)
+        if not row.parts:
+            stream += (*head, _int_field(4, 0), NULL, NULL, NULL)
+        for chunk, part in enumerate(row.parts):
+            stream += head
+            stream += _part_fields(chunk, part.content, row.metadata or b"{}", part.vector.astype(dtype))
+    stream.append(TRAILER)
+    return b"".join(stream)
 
 
-def _content_fields(row: Row, content: str, vector: NDArray[np.generic]) -> tuple[bytes, ...]:
-    text = content.encode()
-    metadata = row.metadata or b"{}"
+def _item_fields(row: Row) -> tuple[bytes, ...]:
+    item_id = row.id.encode()
     return (
+        _FIELDS,
+        _length(len(item_id)),
+        item_id,
+        _version_field(8, row.version),
+        _length(len(row.content_hash)),
+        row.content_hash,
+        _int_field(4, row.tokens),
+        _TRUE if row.truncated else _FALSE,
+        _int_field(4, len(row.parts)),
+    )
+
+
+def _part_fields(chunk: int, content: str, metadata: bytes, vector: NDArray[np.generic]) -> tuple[bytes, ...]:
+    text = content.encode()
+    return (
+        _int_field(4, chunk),
         _length(len(text)),
         text,
         _length(len(metadata) + 1) + b"\x01",  # jsonb's version

@@ -2,10 +2,10 @@
 
 Many items of one collection in one transaction, each only where it is newer than what is stored.
 
-Rows land in a temporary table by binary COPY; the ledger then lets pass those that are newer, in id order,
-and the collection's rows of exactly these ids are replaced. A transaction holds the table and fails where it
-is another collection's by now: what was embedded for a dropped one fits no other. Not for PgBouncer in
-transaction mode: the temporary table is made once a connection.
+Rows land in a temporary table by binary COPY, one for each part of a text; the ledger then lets pass those
+that are newer, in id order, and the collection's rows of exactly these ids are replaced. A transaction holds
+the table and fails where it is another collection's by now: what was embedded for a dropped one fits no
+other. Not for PgBouncer in transaction mode: the temporary table is made once a connection.
 """
 
 from __future__ import annotations
@@ -111,9 +111,10 @@ class Writer:
         await cursor.execute(self._advance, self._id)
         passed = {str(row[0]) for row in await cursor.fetchall()}
         superseded = {row.id for row in batch} - passed
-        if any(row.vector is None for row in batch):
+        # Where texts are not chunked, no id has rows that its new text would leave behind.
+        if self._collection.on_too_long == "chunk" or not all(row.parts for row in batch):
             await cursor.execute(self._remove, {"superseded": list(superseded)})
-        if any(row.vector is not None for row in batch):
+        if any(row.parts for row in batch):
             await cursor.execute(self._put, {"superseded": list(superseded)})
         return superseded
 
