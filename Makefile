@@ -23,9 +23,10 @@ demo: .venv/installed-demo ## Embed and search Python's docstrings: no Docker, n
 test: lint ## Check and test everything
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
 
-lint: .venv/installed-dev ## Style, types and the boundaries between packages
+lint: .venv/installed-dev ## Style, types, SQL and the boundaries between packages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/sqlfluff lint --disable-progress-bar .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
 

@@ -6,7 +6,7 @@ SELECT id, name, table_schema, table_name, model, dimensions, vector_type, versi
        is_managed, key_column, key_type, vector_column, content_column, metadata_column,
        text_search, quantization, on_too_long, chunk_tokens, chunk_overlap
 FROM embedq.collection
-ORDER BY name COLLATE "C"
+ORDER BY name COLLATE "C";
 
 -- name: collection
 -- One collection by name.
@@ -14,15 +14,15 @@ SELECT id, name, table_schema, table_name, model, dimensions, vector_type, versi
        is_managed, key_column, key_type, vector_column, content_column, metadata_column,
        text_search, quantization, on_too_long, chunk_tokens, chunk_overlap
 FROM embedq.collection
-WHERE name = %(name)s
+WHERE name = %(name)s;
 
 -- name: lock_collections
 -- One creates or drops at a time, until the transaction ends; readers and writers of items are not held up.
-LOCK TABLE embedq.collection IN SHARE ROW EXCLUSIVE MODE
+LOCK TABLE embedq.collection IN SHARE ROW EXCLUSIVE MODE;
 
 -- name: limit_lock_wait
 -- For this transaction: rather fail than queue behind a long query, with every later query queued behind us.
-SET LOCAL lock_timeout = '10s'
+SET LOCAL lock_timeout = '10s';
 
 -- name: register_collection
 -- A new collection; returns its id and generation.
@@ -34,22 +34,22 @@ VALUES
     (%(name)s, %(table_schema)s, %(table_name)s, %(model)s, %(dimensions)s, %(vector_type)s, %(versions)s,
      %(is_managed)s, %(key_column)s, %(key_type)s, %(vector_column)s, %(content_column)s, %(metadata_column)s,
      %(text_search)s, %(quantization)s, %(on_too_long)s, %(chunk_tokens)s, %(chunk_overlap)s)
-RETURNING id, generation
+RETURNING id, generation;
 
 -- name: has_schema
 -- Whether a schema exists.
-SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s)
+SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %(schema)s);
 
 -- name: relation_kind
 -- What stands at a name: r table, v view, i index and so on (pg_class.relkind); no row if nothing does.
 SELECT relkind::text
 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-WHERE nspname = %(schema)s AND relname = %(name)s
+WHERE nspname = %(schema)s AND relname = %(name)s;
 
 -- name: forget_items
 -- A collection's whole ledger, tombstones included.
-DELETE FROM embedq.item WHERE collection_id = %(collection_id)s
+DELETE FROM embedq.item WHERE collection_id = %(collection_id)s;
 
 -- name: forget_collection
 -- A collection's entry in the registry.
-DELETE FROM embedq.collection WHERE id = %(collection_id)s
+DELETE FROM embedq.collection WHERE id = %(collection_id)s;

@@ -12,20 +12,20 @@ WHERE (%(collection)s::text IS NULL OR collection = %(collection)s)
   AND (%(code)s::text IS NULL OR code = %(code)s)
   AND (%(numbers)s::bigint[] IS NULL OR number = ANY (%(numbers)s))
 ORDER BY number DESC
-LIMIT %(limit)s
+LIMIT %(limit)s;
 
 -- name: count_dead_letters
 -- How many dead letters each collection has.
-SELECT collection, count(*) FROM embedq.dead_letter GROUP BY collection
+SELECT collection, count(*) FROM embedq.dead_letter GROUP BY collection;
 
 -- name: count_chosen_letters
 -- How many dead letters are chosen, and the highest number of all: later ones are not meant.
-SELECT count(*), (SELECT coalesce(max(number), 0) FROM embedq.dead_letter)
+SELECT count(*), (SELECT coalesce(max(any_letter.number), 0) FROM embedq.dead_letter AS any_letter)
 FROM embedq.dead_letter
 WHERE (%(collection)s::text IS NULL OR collection = %(collection)s)
   AND (%(class)s::text IS NULL OR class = %(class)s)
   AND (%(code)s::text IS NULL OR code = %(code)s)
-  AND (%(numbers)s::bigint[] IS NULL OR number = ANY (%(numbers)s))
+  AND (%(numbers)s::bigint[] IS NULL OR number = ANY (%(numbers)s));
 
 -- name: claim_letters
 -- The next chosen letters with their texts, oldest first, locked until the transaction ends. What another replay holds, or
@@ -39,11 +39,11 @@ WHERE number > %(after)s AND number <= %(last)s
   AND (%(numbers)s::bigint[] IS NULL OR number = ANY (%(numbers)s))
 ORDER BY number
 LIMIT %(limit)s
-FOR UPDATE OF letter SKIP LOCKED
+FOR UPDATE OF letter SKIP LOCKED;
 
 -- name: settle_letters
 -- These are queued again. Their texts go with them (ON DELETE CASCADE).
-DELETE FROM embedq.dead_letter WHERE number = ANY (%(numbers)s)
+DELETE FROM embedq.dead_letter WHERE number = ANY (%(numbers)s);
 
 -- name: drop_letters
 -- The chosen letters, with their texts.
@@ -52,4 +52,4 @@ WHERE number <= %(last)s
   AND (%(collection)s::text IS NULL OR collection = %(collection)s)
   AND (%(class)s::text IS NULL OR class = %(class)s)
   AND (%(code)s::text IS NULL OR code = %(code)s)
-  AND (%(numbers)s::bigint[] IS NULL OR number = ANY (%(numbers)s))
+  AND (%(numbers)s::bigint[] IS NULL OR number = ANY (%(numbers)s));

@@ -8,4 +8,4 @@ SELECT format('%%I.%%I(%%s)', nspname, proname, pg_get_function_identity_argumen
        pg_proc.xmin::text AS made_by
 FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
 WHERE nspname = %(schema)s AND proname = ANY (%(names)s)
-ORDER BY 1
+ORDER BY 1;

@@ -11,25 +11,25 @@ JOIN pg_class AS indexed ON indexed.oid = pg_index.indrelid AND indexed.relname 
 JOIN pg_namespace ON pg_namespace.oid = indexed.relnamespace AND pg_namespace.nspname = %(schema)s
 JOIN pg_attribute ON pg_attribute.attrelid = indexed.oid
                  AND pg_attribute.attnum = pg_index.indkey[0] AND pg_attribute.attname = 'embedding'
-ORDER BY held.relname
+ORDER BY held.relname;
 
 -- name: try_lock_index
 -- One build or drop of a collection's index at a time, until the session ends or lets go. False: somebody is at it.
-SELECT pg_try_advisory_lock(73058, %(collection_id)s)
+SELECT pg_try_advisory_lock(73058, %(collection_id)s);
 
 -- name: unlock_index
-SELECT pg_advisory_unlock(73058, %(collection_id)s)
+SELECT pg_advisory_unlock(73058, %(collection_id)s);
 
 -- name: session_setting
 -- A setting for the rest of the session; returns its value as the server understood it.
-SELECT set_config(%(name)s, %(value)s, false)
+SELECT set_config(%(name)s, %(value)s, false);
 
 -- name: setting_bytes
 -- A setting of memory, in bytes.
-SELECT pg_size_bytes(current_setting(%(name)s))
+SELECT pg_size_bytes(current_setting(%(name)s));
 
 -- name: index_progress
 -- How far the build of another session is: phase, blocks done and blocks in all. No row when it is not building.
 SELECT phase, blocks_done, blocks_total
 FROM pg_stat_progress_create_index
-WHERE pid = %(pid)s
+WHERE pid = %(pid)s;

@@ -3,7 +3,7 @@
 
 -- name: try_retention
 -- One process of the fleet at a time, until its transaction ends. The number is embedq's own, picked once.
-SELECT pg_try_advisory_xact_lock(7305804403)
+SELECT pg_try_advisory_xact_lock(7305804403);
 
 -- name: remove_texts
 -- The texts of letters that have not died again for so many days; the letters stay.
@@ -14,7 +14,7 @@ WITH old AS (
     LIMIT %(limit)s
     FOR UPDATE OF kept SKIP LOCKED
 )
-DELETE FROM embedq.dead_letter_text AS kept USING old WHERE kept.number = old.number
+DELETE FROM embedq.dead_letter_text AS kept USING old WHERE kept.number = old.number;
 
 -- name: remove_tombstones
 -- The ledger's entries of ids that were deleted so many days ago. From then on an older message can bring the id back.
@@ -25,4 +25,4 @@ WITH old AS (
     LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )
-DELETE FROM embedq.item AS held USING old WHERE held.collection_id = old.collection_id AND held.id = old.id
+DELETE FROM embedq.item AS held USING old WHERE held.collection_id = old.collection_id AND held.id = old.id;

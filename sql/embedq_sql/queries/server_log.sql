@@ -9,7 +9,7 @@ BEGIN
 EXCEPTION WHEN insufficient_privilege THEN
     NULL;
 END
-$$
+$$;
 
 -- name: logs_details
-SELECT current_setting('log_error_verbosity') <> 'terse'
+SELECT current_setting('log_error_verbosity') <> 'terse';

@@ -6,8 +6,8 @@
 -- would hold up everybody else.
 SELECT set_config('lock_timeout', '2s', false),
        set_config('statement_timeout', %(timeout)s, false),
-       set_config('idle_in_transaction_session_timeout', %(timeout)s, false)
+       set_config('idle_in_transaction_session_timeout', %(timeout)s, false);
 
 -- name: is_read_only
 -- "on" for a standby, and for a server that was told so.
-SHOW transaction_read_only
+SHOW transaction_read_only;

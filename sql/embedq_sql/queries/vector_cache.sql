@@ -26,7 +26,7 @@ WITH seen AS MATERIALIZED (
 )
 SELECT content_hash, vector, is_stale FROM seen WHERE vector IS NOT NULL
 UNION ALL
-SELECT content_hash, NULL, false FROM claimed
+SELECT content_hash, NULL, false FROM claimed;
 
 -- name: mark_vectors_used
 -- Once a day at most, so that reading does not become writing.
@@ -38,7 +38,7 @@ FROM (
     WHERE model = %(model)s AND parameters = %(parameters)s AND content_hash = ANY (%(hashes)b)
     FOR UPDATE SKIP LOCKED
 ) AS used
-WHERE held.model = %(model)s AND held.parameters = %(parameters)s AND held.content_hash = used.content_hash
+WHERE held.model = %(model)s AND held.parameters = %(parameters)s AND held.content_hash = used.content_hash;
 
 -- name: keep_vectors
 -- Vectors that have come, also where the claim was lost meanwhile. The first one of a text stays.
@@ -48,7 +48,7 @@ FROM unnest(%(hashes)b::bytea[], %(vectors)b::bytea[], %(tokens)s::integer[]) AS
 ORDER BY content_hash
 ON CONFLICT (content_hash, model, parameters) DO UPDATE
 SET vector = EXCLUDED.vector, tokens = EXCLUDED.tokens, claimed_by = NULL
-WHERE held.vector IS NULL
+WHERE held.vector IS NULL;
 
 -- name: give_up_vectors
 -- There will be no vector from this claimant; whoever waits for it may ask itself.
@@ -61,22 +61,22 @@ USING (
     ORDER BY content_hash
     FOR UPDATE
 ) AS mine
-WHERE held.model = %(model)s AND held.parameters = %(parameters)s AND held.content_hash = mine.content_hash
+WHERE held.model = %(model)s AND held.parameters = %(parameters)s AND held.content_hash = mine.content_hash;
 
 -- name: begin_claimant
 -- A process may claim from now on; seconds.
-INSERT INTO embedq.vector_claimant (name, alive_until) VALUES (%(claimant)s, now() + %(life)s * interval '1 second')
+INSERT INTO embedq.vector_claimant (name, alive_until) VALUES (%(claimant)s, now() + %(life)s * interval '1 second');
 
 -- name: renew_claimant
 -- True where it was in time; else its claims may be others' already, and it stays lapsed.
 UPDATE embedq.vector_claimant
 SET alive_until = now() + %(life)s * interval '1 second'
 WHERE name = %(claimant)s AND alive_until > now()
-RETURNING true
+RETURNING true;
 
 -- name: end_claimant
 -- All its claims lapse now.
-DELETE FROM embedq.vector_claimant WHERE name = %(claimant)s
+DELETE FROM embedq.vector_claimant WHERE name = %(claimant)s;
 
 -- name: forget_unused_vectors
 -- Up to 1,000 vectors, and claims whose claimant is gone, that were not used for so many days. One more, because a use is
@@ -89,8 +89,8 @@ WHERE ctid = ANY (ARRAY(
       AND NOT EXISTS (SELECT FROM embedq.vector_claimant WHERE name = held.claimed_by AND alive_until > now())
     LIMIT 1000
     FOR UPDATE OF held SKIP LOCKED
-))
+));
 
 -- name: forget_claimants
 -- Those that ended without saying so; a claimant that has no row is as gone as one that lapsed.
-DELETE FROM embedq.vector_claimant WHERE alive_until < now() - interval '1 day'
+DELETE FROM embedq.vector_claimant WHERE alive_until < now() - interval '1 day';

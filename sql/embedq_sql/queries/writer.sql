@@ -15,18 +15,18 @@ CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (
     content text,
     metadata jsonb,
     embedding {vector}
-) ON COMMIT DELETE ROWS
+) ON COMMIT DELETE ROWS;
 
 -- name: hold_table
 -- First in a transaction: from here on nobody drops the table. Other writers are not held up.
-LOCK TABLE {table} IN ROW EXCLUSIVE MODE
+LOCK TABLE {table} IN ROW EXCLUSIVE MODE;
 
 -- name: is_registered
 -- After hold_table: whether the table is still this collection's and not that of a later one of its name.
-SELECT EXISTS (SELECT FROM embedq.collection WHERE id = %(collection_id)s AND name = %(name)s)
+SELECT EXISTS (SELECT FROM embedq.collection WHERE id = %(collection_id)s AND name = %(name)s);
 
 -- name: copy_incoming
-COPY {incoming} FROM STDIN (FORMAT binary)
+COPY {incoming} FROM STDIN WITH BINARY;
 
 -- name: advance_ledger
 -- The guard of versions: an item passes where the ledger has nothing newer. Returns the ids that passed. In id order, so
@@ -43,7 +43,7 @@ SET version = EXCLUDED.version, content_hash = EXCLUDED.content_hash, chunks = E
     tokens = EXCLUDED.tokens, truncated = EXCLUDED.truncated,
     deleted_at = EXCLUDED.deleted_at, embedded_at = EXCLUDED.embedded_at
 WHERE (held.version, held.content_hash) < (EXCLUDED.version, EXCLUDED.content_hash)
-RETURNING id
+RETURNING id;
 
 -- name: remove_rows
 -- All rows of a deleted id, and those of the parts that a text has no more. A statement of its own after the guard: only
@@ -51,7 +51,7 @@ RETURNING id
 DELETE FROM {table} AS stored
 USING {incoming} AS landed
 WHERE stored.id = landed.id AND landed.chunk = 0 AND stored.chunk >= landed.chunks
-  AND landed.id <> ALL (%(superseded)s)
+  AND landed.id <> ALL (%(superseded)s);
 
 -- name: put_rows
 INSERT INTO {table} (id, chunk, content, metadata, embedding, version, updated_at)
@@ -61,13 +61,13 @@ WHERE chunks > 0 AND id <> ALL (%(superseded)s)
 ORDER BY id, chunk
 ON CONFLICT (id, chunk) DO UPDATE
 SET content = EXCLUDED.content, metadata = EXCLUDED.metadata, embedding = EXCLUDED.embedding,
-    version = EXCLUDED.version, updated_at = EXCLUDED.updated_at
+    version = EXCLUDED.version, updated_at = EXCLUDED.updated_at;
 
 -- name: look_up
 -- What the ledger holds of these ids.
 SELECT id, version, content_hash, deleted_at IS NOT NULL AS deleted
 FROM embedq.item
-WHERE collection_id = %(collection_id)s AND id = ANY (%(ids)s)
+WHERE collection_id = %(collection_id)s AND id = ANY (%(ids)s);
 
 -- name: touch_ledger
 -- Unchanged content: move the version of those whose stored text is still the one that was compared.
@@ -85,14 +85,14 @@ UPDATE embedq.item AS held
 SET version = locked.version
 FROM locked
 WHERE held.collection_id = %(collection_id)s AND held.id = locked.id
-RETURNING held.id
+RETURNING held.id;
 
 -- name: touch_rows
 -- Unchanged content may come with other metadata, for every part of it; the vectors are not written.
 UPDATE {table} AS stored
 SET version = wanted.version, metadata = wanted.metadata, updated_at = now()
 FROM unnest(%(ids)s::text[], %(versions)s::bigint[], %(metadata)s::text[]::jsonb[]) AS wanted (id, version, metadata)
-WHERE stored.id = wanted.id COLLATE "C"
+WHERE stored.id = wanted.id COLLATE "C";
 
 -- name: bury
 -- A dead letter with its text beside it. The same item that dies again of the same cause adds nothing but an attempt.
@@ -107,4 +107,4 @@ WITH buried AS (
 )
 INSERT INTO embedq.dead_letter_text (number, payload)
 SELECT number, %(payload)s FROM buried
-ON CONFLICT (number) DO UPDATE SET payload = EXCLUDED.payload
+ON CONFLICT (number) DO UPDATE SET payload = EXCLUDED.payload;

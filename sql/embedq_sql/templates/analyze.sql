@@ -1,2 +1,2 @@
 -- Fresh statistics, without which the planner may not choose a new index. table is a qualified name.
-ANALYZE {table}
+ANALYZE {table};

@@ -1,2 +1,2 @@
 -- Drop an index while others read and write. Not inside a transaction. index is a qualified name.
-DROP INDEX CONCURRENTLY IF EXISTS {index}
+DROP INDEX CONCURRENTLY IF EXISTS {index};

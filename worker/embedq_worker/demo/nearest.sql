@@ -2,4 +2,4 @@
 SELECT id, content, embedding <=> $1 AS distance
 FROM docs
 ORDER BY embedding <=> $1
-LIMIT 3
+LIMIT 3;

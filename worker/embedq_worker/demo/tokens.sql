@@ -2,4 +2,4 @@
 SELECT coalesce(sum(item.tokens), 0)
 FROM embedq.item AS item
 JOIN embedq.collection AS collection ON collection.id = item.collection_id
-WHERE collection.name = $1
+WHERE collection.name = $1;
