@@ -8,10 +8,8 @@ from collections.abc import Iterator
 import psycopg
 import pytest
 import redis
-from click.testing import CliRunner, Result
 from psycopg import sql
 
-from embedq.cli import main
 from embedq.contract import REGISTRY_KEY, queue_name
 from embedq.errors import UnknownCollection
 from embedq_sql import statement
@@ -28,7 +26,7 @@ from embedq_worker.store.collections import (
     list_collections,
 )
 from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.dead_letters import count_dead_letters, list_dead_letters
+from embedq_worker.store.dead_letters import count_dead_letters
 from embedq_worker.store.queues import purge, waiting
 from embedq_worker.store.registry import publish_registry
 
@@ -47,21 +45,6 @@ def client(broker_url: str) -> Iterator[redis.Redis]:
     """A client of an empty broker."""
     with redis.from_url(broker_url) as opened:
         yield opened
-
-
-@pytest.fixture
-def run(database_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
-    """The command line on these servers."""
-    monkeypatch.setenv("EMBEDQ_DATABASE_URL", database_url)
-    monkeypatch.setenv("EMBEDQ_BROKER_URL", broker_url)
-    return CliRunner()
-
-
-def embedq(run: CliRunner, *arguments: str, code: int = 0, answer: str | None = None) -> Result:
-    """Run a command and hold its exit code."""
-    result = run.invoke(main, arguments, input=answer)
-    assert result.exit_code == code, result.output
-    return result
 
 
 def relations(connection: Connection) -> set[str]:
@@ -367,80 +350,6 @@ def test_waiting_counts_lanes_and_hands(client: redis.Redis) -> None:
     assert waiting(client, "docs2").queued["live"] == 1
 
 
-def test_commands_from_creation_to_drop(run: CliRunner, client: redis.Redis) -> None:
-    """Create publishes, list shows, drop refuses while messages wait and purges when told to."""
-    embedq(run, "collection", "create", "docs", "--model", "text-embedding-3-small", "--dimensions", "256")
-    assert client.hexists(REGISTRY_KEY, "docs")
-    assert "docs  text-embedding-3-small  vector(256)" in embedq(run, "collection", "list").output
-    client.lpush(queue_name("docs"), "message")
-
-    refused = embedq(run, "collection", "drop", "docs", "--yes", code=1)
-    assert "1 in lane live" in refused.stderr
-    assert refused.stderr.count("\n") == 1
-
-    assert "1 queued messages deleted" in embedq(run, "collection", "drop", "docs", "--yes", "--purge").output
-    assert client.llen(queue_name("docs")) == 0
-    assert not client.hexists(REGISTRY_KEY, "docs")
-    assert json.loads(embedq(run, "collection", "list", "--json").output) == []
-
-
-def test_drop_asks_first(run: CliRunner) -> None:
-    """Without --yes a person is asked, and no is no."""
-    embedq(run, "collection", "create", "docs", "--model", "text-embedding-3-small")
-
-    embedq(run, "collection", "drop", "docs", code=1, answer="n\n")
-
-    assert "docs" in embedq(run, "collection", "list").output
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "said"),
-    [
-        (("collection", "create", "docs", "--model", "text-embedding-3-smal"), 1, "text-embedding-3-small"),
-        (("collection", "create", "docs"), 2, "--model"),
-        (("collection", "drop", "docs", "--yes"), 1, "not registered"),
-        (("index", "build", "docs"), 1, "not registered"),
-        (("index", "build", "docs", "--m", "64"), 2, "--ef-construction"),
-        (("search", "docs", "text"), 1, "not registered"),
-    ],
-)
-def test_errors_say_what_to_do(run: CliRunner, arguments: tuple[str, ...], code: int, said: str) -> None:
-    """Expected errors have their exit code and no traceback."""
-    assert said in embedq(run, *arguments, code=code).stderr
-
-
-def test_status_and_dead_letters(run: CliRunner, connection: Connection, client: redis.Redis) -> None:
-    """Status counts and reminds of the index; dead letters are listed without text."""
-    embedq(run, "collection", "create", "docs", "--model", "text-embedding-3-small", "--dimensions", "2")
-    connection.execute(
-        "INSERT INTO docs (id, content, embedding, version)"
-        " SELECT i::text, '', '[1,1]', 1 FROM generate_series(1, 10001) AS i"
-    )
-    connection.execute(
-        "WITH died AS (INSERT INTO embedq.dead_letter (collection, item_id, class, code, attempts)"
-        " VALUES ('docs', 'i1', 'text', 'too_long', 1), ('gone', NULL, 'not_a_job', 'unparsable', 0)"
-        " RETURNING number)"
-        " INSERT INTO embedq.dead_letter_text SELECT number, 'secret' FROM died"
-    )
-    client.lpush(queue_name("docs", "bulk"), "message")
-
-    (docs,) = json.loads(embedq(run, "status", "--json").output)["collections"]
-    page = embedq(run, "status").output
-    letters = embedq(run, "dead-letters", "list")
-
-    assert (docs["rows"], docs["queued"]["bulk"], docs["dead_letters"]) == (10_001, 1, 1)
-    assert docs["wants_index"]
-    assert "embedq index build docs" in page
-    assert "1 dead letters of no collection" in page
-    assert "item 'i1': text too_long, 1 attempt" in letters.output
-    assert "secret" not in letters.output
-    assert (
-        json.loads(embedq(run, "dead-letters", "list", "--json", "--collection", "docs").output)["class"]
-        == "text"
-    )
-    assert [letter.collection for letter in list_dead_letters(connection, limit=1)] == ["gone"]
-
-
 def test_same_death_is_kept_once(connection: Connection) -> None:
     """An item that dies again of the same cause does not add a row; raw messages never replace each other."""
     died = (
@@ -454,25 +363,6 @@ def test_same_death_is_kept_once(connection: Connection) -> None:
 
     with pytest.raises(psycopg.errors.UniqueViolation):
         connection.execute(died, ("a", 1))
-
-
-def test_migrate_command_needs_no_broker(
-    run: CliRunner, postgres_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Migrating says what it applied, and the second time that there is nothing to do."""
-    monkeypatch.setenv("EMBEDQ_DATABASE_URL", postgres_url)
-    monkeypatch.setenv("EMBEDQ_BROKER_URL", "redis://127.0.0.1:1/0")
-
-    assert "applied 0001_first" in embedq(run, "migrate").output
-    assert "nothing to do" in embedq(run, "migrate").output
-
-
-def test_drop_is_refused_while_redis_is_away(run: CliRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody knows what is queued, so nothing is dropped."""
-    embedq(run, "collection", "create", "docs", "--model", "text-embedding-3-small")
-    monkeypatch.setenv("EMBEDQ_BROKER_URL", "redis://127.0.0.1:1/0")
-
-    assert "Redis is away" in embedq(run, "collection", "drop", "docs", "--yes", code=1).stderr
 
 
 def test_errors_are_of_one_tree() -> None:

@@ -2,88 +2,22 @@
 
 from __future__ import annotations
 
-import base64
-import contextlib
 import json
-import select
-import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-import msgspec
 import pytest
 import redis
 from celery import Celery
 
-from embedq import (
-    BrokerUnavailable,
-    ConfigurationError,
-    InvalidItem,
-    Item,
-    NoRegistry,
-    Producer,
-    QueryFailed,
-    QueryTimeout,
-    QueueFull,
-    UnknownCollection,
-)
-from embedq.contract import (
-    EMBED_TASK,
-    ENQUEUED_AT_HEADER,
-    QUERY_TASK,
-    REGISTRY_KEY,
-    WAKE_KEY,
-    Job,
-    QueryReply,
-    Registered,
-    reply_key,
-)
+from embedq import ConfigurationError, InvalidItem, Item, NoRegistry, Producer, QueueFull, UnknownCollection
+from embedq.contract import EMBED_TASK, ENQUEUED_AT_HEADER, REGISTRY_KEY
+from tests.support.queued import Message, body, items, jobs, messages, register
 
 SECRET = "what the customer wrote"
-Message = dict[str, Any]
-
-
-def register(client: redis.Redis, prefix: str = "", **collections: str) -> None:
-    """Publish a registry as workers do: name=versions."""
-    fields: dict[Any, Any] = {"": b"1"}
-    for name, versions in collections.items():
-        fields[name] = msgspec.json.encode(Registered("m", 3, versions))  # type: ignore[arg-type] # a literal
-    client.hset(prefix + REGISTRY_KEY, mapping=fields)
-
-
-def messages(client: redis.Redis, queue: str) -> list[Message]:
-    """The messages of a queue, oldest first."""
-    return [json.loads(message) for message in reversed(client.lrange(queue, 0, -1))]
-
-
-def body(message: Message) -> Any:
-    """A message's decoded body."""
-    return json.loads(base64.b64decode(message["body"]))
-
-
-def jobs(client: redis.Redis, queue: str) -> list[Job]:
-    """The jobs of a queue, oldest first."""
-    return [msgspec.convert(body(message)[1]["job"], Job) for message in messages(client, queue)]
-
-
-def items(client: redis.Redis, queue: str) -> list[Item]:
-    """The items of a queue, oldest first."""
-    return [item for job in jobs(client, queue) for item in job.items]
-
-
-def free_port() -> int:
-    """A port that nothing listens on."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
 
 
 @pytest.fixture
@@ -343,148 +277,6 @@ def test_a_queue_that_fills_midway(broker_url: str, client: redis.Redis) -> None
     assert len(list(stream)) > 10
 
 
-class Doorway(threading.Thread):
-    """A port that opens after ``delay`` seconds and leads one connection after the other to ``target``."""
-
-    def __init__(self, target: int, delay: float) -> None:
-        super().__init__(daemon=True)
-        self.port = free_port()
-        self._target = target
-        self._delay = delay
-        self._closed = threading.Event()
-
-    def run(self) -> None:
-        """Open, and lead connections through until ``close``."""
-        self._closed.wait(self._delay)
-        with socket.create_server(("127.0.0.1", self.port)) as door:
-            door.settimeout(0.05)
-            while not self._closed.is_set():
-                with contextlib.suppress(TimeoutError):
-                    threading.Thread(target=self._lead, args=[door.accept()[0]], daemon=True).start()
-
-    def close(self) -> None:
-        """Open no more."""
-        self._closed.set()
-        self.join(5)
-
-    def _lead(self, guest: socket.socket) -> None:
-        with guest, socket.create_connection(("127.0.0.1", self._target)) as host:
-            both = {guest: host, host: guest}
-            while True:
-                for ready in select.select(list(both), [], [], 5)[0]:
-                    data = ready.recv(65_536)
-                    if not data:
-                        return
-                    both[ready].sendall(data)
-
-
-def test_a_broker_that_comes_late(broker_url: str, client: redis.Redis) -> None:
-    """A broker that is away for a second costs that second, not an error."""
-    doorway = Doorway(urlsplit(broker_url).port or 6379, delay=1.0)
-    doorway.start()
-    try:
-        with Producer(f"redis://127.0.0.1:{doorway.port}/0") as producer:
-            producer.enqueue("docs", id="42", text="text")
-    finally:
-        doorway.close()
-
-    assert [item.id for item in items(client, "embedq.docs")] == ["42"]
-
-
-def test_an_unreachable_broker() -> None:
-    """It is an error of its own within a few seconds, that names the place and hides the password."""
-    started = time.monotonic()
-    with (
-        Producer(f"redis://:hunter2@127.0.0.1:{free_port()}/0") as producer,
-        pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1.*EMBEDQ_BROKER_URL") as refused,
-    ):
-        producer.enqueue("docs", id="42", text="text")
-
-    assert "hunter2" not in str(refused.value) + repr(producer)
-    assert time.monotonic() - started < 8
-
-
-def test_a_broker_that_refuses(producer: Producer, client: redis.Redis) -> None:
-    """A broker out of memory is named at once, without the message that it refused."""
-    producer.enqueue("docs", id="1", text="text")
-    client.config_set("maxmemory", "1")
-    try:
-        with pytest.raises(BrokerUnavailable, match="refused a command") as refused:
-            producer.enqueue_many("docs", [Item(str(number), SECRET) for number in range(300)])
-    finally:
-        client.config_set("maxmemory", "0")
-
-    assert refused.value.enqueued == 0
-    assert refused.value.__cause__ is None or "LPUSH" not in str(refused.value.__cause__)
-    assert client.llen("embedq.docs") == 1
-
-
-def test_lost_connections_are_made_again(producer: Producer, client: redis.Redis) -> None:
-    """A producer whose connections the broker cut goes on without an error."""
-    producer.enqueue("docs", id="1", text="text")
-    client.client_kill_filter(_type="normal", skipme=True)
-    producer.enqueue("docs", id="2", text="text")
-
-    assert [item.id for item in items(client, "embedq.docs")] == ["1", "2"]
-
-
-def test_a_wrong_password(broker_url: str) -> None:
-    """A refused password is not retried, and not shown."""
-    url = broker_url.replace("redis://", "redis://nobody:hunter2@")
-    started = time.monotonic()
-    with Producer(url) as producer, pytest.raises(BrokerUnavailable) as refused:
-        producer.enqueue("docs", id="42", text="text")
-
-    assert "hunter2" not in str(refused.value)
-    assert time.monotonic() - started < 2
-
-
-@pytest.mark.parametrize(
-    ("url", "problem"),
-    [
-        ("amqp://localhost", "scheme 'amqp'"),
-        ("localhost:6379", "scheme"),
-        ("redis://localhost/nought", "cannot be used"),
-    ],
-)
-def test_a_wrong_url(url: str, problem: str) -> None:
-    """What cannot be a Redis is a mistake of the configuration."""
-    with pytest.raises(ConfigurationError, match=problem), Producer(url) as producer:
-        producer.enqueue("docs", id="42", text="text")
-
-
-def test_the_environment_names_the_broker(
-    broker_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """``EMBEDQ_BROKER_URL`` and ``EMBEDQ_KEY_PREFIX`` are the defaults; without a URL it says so."""
-    register(client, "team:", docs="clock")
-    monkeypatch.setenv("EMBEDQ_BROKER_URL", broker_url)
-    monkeypatch.setenv("EMBEDQ_KEY_PREFIX", "team:")
-    with Producer() as producer:
-        producer.enqueue("docs", id="42", text="text")
-    monkeypatch.delenv("EMBEDQ_BROKER_URL")
-
-    assert client.llen("team:embedq.docs") == 1
-    with pytest.raises(ConfigurationError, match="EMBEDQ_BROKER_URL"):
-        Producer()
-
-
-def test_kombu_reads_prefixed_messages(broker_url: str, client: redis.Redis) -> None:
-    """A Celery consumer with the same prefix gets the job: the messages are normal ones."""
-    register(client, "team:", docs="clock")
-    with Producer(broker_url, key_prefix="team:") as producer:
-        producer.enqueue("docs", id="42", text="tëxt")
-    with Celery(broker=broker_url, set_as_current=False) as app:
-        app.conf.broker_transport_options = {"global_keyprefix": "team:"}
-        with app.connection_for_read() as connection, connection.SimpleQueue("embedq.docs") as queue:
-            message = queue.get(timeout=5)
-            _, kwargs, _ = message.decode()
-            message.ack()
-
-    assert message.headers["task"] == EMBED_TASK
-    assert kwargs["job"]["items"][0]["text"] == "tëxt"
-
-
 def test_threads_share_a_producer(producer: Producer, client: redis.Redis) -> None:
     """Eight threads enqueue at once: nothing is lost, no version is given twice."""
     with ThreadPoolExecutor(8) as pool:
@@ -510,88 +302,3 @@ print("celery" in sys.modules)
     )
 
     assert answer.stdout.strip() == "False"
-
-
-class OneWorker(threading.Thread):
-    """Plays the worker for one query: takes the message from its queue and pushes ``reply``."""
-
-    def __init__(self, broker_url: str, reply: bytes) -> None:
-        super().__init__(daemon=True)
-        self.message: Message = {}
-        self._url = broker_url
-        self._reply = reply
-
-    def run(self) -> None:
-        """Wait for the query and answer it."""
-        with redis.Redis.from_url(self._url) as client:
-            popped: Any = client.brpop(["embedq.docs.query"], 10)
-            self.message = json.loads(popped[1])
-            client.lpush(reply_key(self.message["headers"]["id"]), self._reply)
-
-
-def answered(broker_url: str, producer: Producer, reply: bytes) -> tuple[list[float], Message]:
-    """The vector and the message of a query that is answered with ``reply``."""
-    worker = OneWorker(broker_url, reply)
-    worker.start()
-    try:
-        return producer.embed_query("docs", SECRET), worker.message
-    finally:
-        worker.join(10)
-
-
-def test_a_query_gets_its_vector(broker_url: str, producer: Producer, client: redis.Redis) -> None:
-    """The message has the query as arguments and an end, wakes a worker, and shows no text."""
-    vector, message = answered(broker_url, producer, msgspec.json.encode(QueryReply(1, [0.25, -1.5, 3.0])))
-    expires = datetime.fromisoformat(message["headers"]["expires"])
-
-    assert vector == [0.25, -1.5, 3.0]
-    assert body(message)[1] == {"v": 1, "collection": "docs", "text": SECRET}
-    assert message["headers"]["task"] == QUERY_TASK
-    assert expires.timestamp() == pytest.approx(time.time() + 10, abs=5)
-    assert SECRET not in json.dumps(message["headers"])
-    assert client.llen(WAKE_KEY) == 1
-
-
-def test_a_query_that_failed(broker_url: str, producer: Producer) -> None:
-    """The worker's code and explanation come through; so does a reply that is none."""
-    with pytest.raises(QueryFailed, match=r"the model is withdrawn \(model_withdrawn\)") as failed:
-        answered(
-            broker_url, producer, b'{"v":1,"error":"model_withdrawn","explanation":"the model is withdrawn"}'
-        )
-    assert failed.value.code == "model_withdrawn"
-
-    for unreadable in (b"garbage", b'{"v":1}', b'{"v":2,"vector":[1.0]}', b'{"v":1,"vector":["a"]}'):
-        with pytest.raises(QueryFailed, match="reply_unreadable"):
-            answered(broker_url, producer, unreadable)
-
-
-def test_a_query_nobody_answers(producer: Producer, client: redis.Redis) -> None:
-    """It ends with its time; the tokens that wake workers do not pile up."""
-    started = time.monotonic()
-    with pytest.raises(QueryTimeout, match=r"'docs' within 0\.2 s"):
-        producer.embed_query("docs", "text", timeout=0.2)
-    assert 0.15 < time.monotonic() - started < 2
-
-    client.lpush(WAKE_KEY, *[b"1"] * 200)
-    with pytest.raises(QueryTimeout):
-        producer.embed_query("docs", "text", timeout=0.05)
-    assert client.llen(WAKE_KEY) == 64
-
-
-@pytest.mark.parametrize(
-    "text", ["", "  ", "a\x00b", "\ud800", 42, "x" * ((1 << 20) + 1)], ids=lambda text: repr(text)[:9]
-)
-def test_a_query_without_a_usable_text(producer: Producer, text: Any) -> None:
-    """Queries follow the rules of texts."""
-    with pytest.raises(InvalidItem, match=r"\(query\)"):
-        producer.embed_query("docs", text)
-
-
-def test_a_closed_producer_opens_again(producer: Producer, client: redis.Redis) -> None:
-    """``close`` frees the connections; a later call makes new ones."""
-    producer.enqueue("docs", id="1", text="text")
-    producer.close()
-    producer.close()
-    producer.enqueue("docs", id="2", text="text")
-
-    assert client.llen("embedq.docs") == 2

@@ -1,0 +1,110 @@
+"""Queries of the producer: a vector, an error, or no answer."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import msgspec
+import pytest
+import redis
+
+from embedq import InvalidItem, Producer, QueryFailed, QueryTimeout
+from embedq.contract import QUERY_TASK, WAKE_KEY, QueryReply, reply_key
+from tests.support.queued import Message, body, register
+
+SECRET = "what the customer wrote"
+
+
+@pytest.fixture
+def client(broker_url: str) -> Iterator[redis.Redis]:
+    """A client of the broker, where ``docs`` has versions of the clock and ``rows`` the caller's."""
+    with redis.Redis.from_url(broker_url) as connection:
+        register(connection, docs="clock", rows="given")
+        yield connection
+
+
+@pytest.fixture
+def producer(broker_url: str, client: redis.Redis) -> Iterator[Producer]:  # noqa: ARG001 # the registry
+    """A producer that knows both collections."""
+    with Producer(broker_url, source="shop-service") as one:
+        yield one
+
+
+class OneWorker(threading.Thread):
+    """Plays the worker for one query: takes the message from its queue and pushes ``reply``."""
+
+    def __init__(self, broker_url: str, reply: bytes) -> None:
+        super().__init__(daemon=True)
+        self.message: Message = {}
+        self._url = broker_url
+        self._reply = reply
+
+    def run(self) -> None:
+        """Wait for the query and answer it."""
+        with redis.Redis.from_url(self._url) as client:
+            popped: Any = client.brpop(["embedq.docs.query"], 10)
+            self.message = json.loads(popped[1])
+            client.lpush(reply_key(self.message["headers"]["id"]), self._reply)
+
+
+def answered(broker_url: str, producer: Producer, reply: bytes) -> tuple[list[float], Message]:
+    """The vector and the message of a query that is answered with ``reply``."""
+    worker = OneWorker(broker_url, reply)
+    worker.start()
+    try:
+        return producer.embed_query("docs", SECRET), worker.message
+    finally:
+        worker.join(10)
+
+
+def test_a_query_gets_its_vector(broker_url: str, producer: Producer, client: redis.Redis) -> None:
+    """The message has the query as arguments and an end, wakes a worker, and shows no text."""
+    vector, message = answered(broker_url, producer, msgspec.json.encode(QueryReply(1, [0.25, -1.5, 3.0])))
+    expires = datetime.fromisoformat(message["headers"]["expires"])
+
+    assert vector == [0.25, -1.5, 3.0]
+    assert body(message)[1] == {"v": 1, "collection": "docs", "text": SECRET}
+    assert message["headers"]["task"] == QUERY_TASK
+    assert expires.timestamp() == pytest.approx(time.time() + 10, abs=5)
+    assert SECRET not in json.dumps(message["headers"])
+    assert client.llen(WAKE_KEY) == 1
+
+
+def test_a_query_that_failed(broker_url: str, producer: Producer) -> None:
+    """The worker's code and explanation come through; so does a reply that is none."""
+    with pytest.raises(QueryFailed, match=r"the model is withdrawn \(model_withdrawn\)") as failed:
+        answered(
+            broker_url, producer, b'{"v":1,"error":"model_withdrawn","explanation":"the model is withdrawn"}'
+        )
+    assert failed.value.code == "model_withdrawn"
+
+    for unreadable in (b"garbage", b'{"v":1}', b'{"v":2,"vector":[1.0]}', b'{"v":1,"vector":["a"]}'):
+        with pytest.raises(QueryFailed, match="reply_unreadable"):
+            answered(broker_url, producer, unreadable)
+
+
+def test_a_query_nobody_answers(producer: Producer, client: redis.Redis) -> None:
+    """It ends with its time; the tokens that wake workers do not pile up."""
+    started = time.monotonic()
+    with pytest.raises(QueryTimeout, match=r"'docs' within 0\.2 s"):
+        producer.embed_query("docs", "text", timeout=0.2)
+    assert 0.15 < time.monotonic() - started < 2
+
+    client.lpush(WAKE_KEY, *[b"1"] * 200)
+    with pytest.raises(QueryTimeout):
+        producer.embed_query("docs", "text", timeout=0.05)
+    assert client.llen(WAKE_KEY) == 64
+
+
+@pytest.mark.parametrize(
+    "text", ["", "  ", "a\x00b", "\ud800", 42, "x" * ((1 << 20) + 1)], ids=lambda text: repr(text)[:9]
+)
+def test_a_query_without_a_usable_text(producer: Producer, text: Any) -> None:
+    """Queries follow the rules of texts."""
+    with pytest.raises(InvalidItem, match=r"\(query\)"):
+        producer.embed_query("docs", text)
