@@ -16,7 +16,7 @@ from embedq_sql import statement
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import BadDimensions, CollectionBusy, CollectionConflict, StoreError, VectorTooLong
 from embedq_worker.store import collections as stored
-from embedq_worker.store.collection import Collection, VectorType
+from embedq_worker.store.collection import Collection, Quantization, VectorType
 from embedq_worker.store.collections import (
     column_type,
     count_rows,
@@ -368,3 +368,52 @@ def test_same_death_is_kept_once(connection: Connection) -> None:
 def test_errors_are_of_one_tree() -> None:
     """Whatever the store raises is a StoreError."""
     assert all(issubclass(each, StoreError) for each in (CollectionBusy, CollectionConflict, VectorTooLong))
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "quantization", "expected"),
+    [(4000, "halfvec", "vector"), (2001, "binary", "vector"), (16_000, "binary", "vector")],
+)
+def test_quantised_index_takes_longer_vectors(
+    dimensions: int, quantization: Quantization, expected: VectorType
+) -> None:
+    """The column keeps the whole vectors where the index needs not hold them."""
+    assert column_type(dimensions, None, quantization) == expected
+
+
+@pytest.mark.parametrize(
+    ("dimensions", "asked", "quantization", "advice"),
+    [
+        (2001, "vector", "none", "--quantization halfvec, use --quantization binary, or choose fewer"),
+        (4001, None, "halfvec", "takes 4000 at most; use --quantization binary, or choose fewer"),
+        (16_001, None, "binary", "16000 at most; choose fewer"),
+    ],
+)
+def test_advice_names_what_would_do(
+    dimensions: int, asked: VectorType | None, quantization: Quantization, advice: str
+) -> None:
+    """Only what holds the vectors."""
+    with pytest.raises(VectorTooLong, match=advice):
+        column_type(dimensions, asked, quantization)
+
+
+def test_halves_of_halves_are_refused() -> None:
+    """An index of a halfvec column holds halves as it is."""
+    with pytest.raises(CollectionConflict, match="leave --quantization out"):
+        column_type(8, "halfvec", "halfvec")
+
+
+def test_text_search_is_looked_up(connection: Connection) -> None:
+    """It is kept as it is understood from any search path; one that is not there is refused."""
+    connection.execute("CREATE TEXT SEARCH CONFIGURATION german_names (COPY = simple)")
+
+    made = create_collection(connection, name="names", model=MODEL, text_search="german_names")
+
+    assert made.text_search == "public.german_names"
+    assert (
+        create_collection(connection, name="docs", model=MODEL, text_search="english").text_search
+        == "english"
+    )
+    for name in ("klingon", "no.such", "a b"):
+        with pytest.raises(CollectionConflict, match="no text search configuration"):
+            create_collection(connection, name="other", model=MODEL, text_search=name)

@@ -18,7 +18,8 @@ from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
 from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.indexes import BuildOptions, build_index, drop_index, progress, vector_indexes
+from embedq_worker.store.indexes import BuildOptions, build_index, drop_index, progress
+from embedq_worker.store.vector_index import vector_indexes
 
 MODEL = Model(id="small", dimensions=16, allowed_dimensions=DimensionRange(min=1, max=4000))
 

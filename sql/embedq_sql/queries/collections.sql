@@ -53,3 +53,10 @@ DELETE FROM embedq.item WHERE collection_id = %(collection_id)s;
 -- name: forget_collection
 -- A collection's entry in the registry.
 DELETE FROM embedq.collection WHERE id = %(collection_id)s;
+
+-- name: text_search_named
+-- A configuration of full text search by a name that may have a schema; returned as it is understood from any search path.
+-- An error where there is none.
+SELECT CASE nspname WHEN 'pg_catalog' THEN quote_ident(cfgname) ELSE format('%%I.%%I', nspname, cfgname) END
+FROM pg_ts_config JOIN pg_namespace ON pg_namespace.oid = cfgnamespace
+WHERE pg_ts_config.oid = %(name)s::regconfig;

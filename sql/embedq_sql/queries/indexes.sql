@@ -1,16 +1,27 @@
 -- Vector indexes and their building.
 
 -- name: vector_indexes
--- The HNSW and IVFFlat indexes on a table's column embedding, whoever made them. One that is not valid is being built, or was
--- left behind by a build that failed.
-SELECT held.relname AS name, pg_index.indisvalid AS valid, coalesce(held.reloptions, '{}') AS options
+-- The HNSW and IVFFlat indexes on a table's column of vectors, whoever made them, and what they hold of a vector: null when
+-- they do not serve the cosine distance. One that is not valid is being built, or was left behind by a build that failed.
+SELECT held.relname AS name, pg_index.indisvalid AS valid, coalesce(held.reloptions, '{}') AS options,
+       CASE
+           WHEN pg_opclass.opcname IN ('vector_cosine_ops', 'halfvec_cosine_ops') AND pg_index.indexprs IS NULL THEN 'none'
+           WHEN pg_opclass.opcname = 'halfvec_cosine_ops' THEN 'halfvec'
+           WHEN pg_opclass.opcname = 'bit_hamming_ops' THEN 'binary'
+       END AS quantization
 FROM pg_index
 JOIN pg_class AS held ON held.oid = pg_index.indexrelid
 JOIN pg_am ON pg_am.oid = held.relam AND pg_am.amname IN ('hnsw', 'ivfflat')
+JOIN pg_opclass ON pg_opclass.oid = pg_index.indclass[0]
 JOIN pg_class AS indexed ON indexed.oid = pg_index.indrelid AND indexed.relname = %(table)s
 JOIN pg_namespace ON pg_namespace.oid = indexed.relnamespace AND pg_namespace.nspname = %(schema)s
-JOIN pg_attribute ON pg_attribute.attrelid = indexed.oid
-                 AND pg_attribute.attnum = pg_index.indkey[0] AND pg_attribute.attname = 'embedding'
+JOIN pg_attribute ON pg_attribute.attrelid = indexed.oid AND pg_attribute.attname = %(column)s
+-- An index on an expression names no column, but depends on it.
+WHERE EXISTS (
+    SELECT FROM pg_depend
+    WHERE classid = 'pg_class'::regclass AND objid = held.oid
+      AND refclassid = 'pg_class'::regclass AND refobjid = indexed.oid AND refobjsubid = pg_attribute.attnum
+)
 ORDER BY held.relname;
 
 -- name: try_lock_index

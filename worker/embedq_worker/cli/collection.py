@@ -13,7 +13,7 @@ from embedq.errors import BrokerUnavailable
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.errors import CollectionBusy
 from embedq_worker.settings import Settings
-from embedq_worker.store.collection import VectorType
+from embedq_worker.store.collection import Quantization, VectorType
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
 from embedq_worker.store.queues import Waiting, purge, waiting
 
@@ -35,6 +35,20 @@ def collection() -> None:
     type=click.Choice(["vector", "halfvec"]),
     help="Column type. Default: vector up to 2,000 dimensions, halfvec above.",
 )
+@click.option(
+    "--quantization",
+    type=click.Choice(["none", "halfvec", "binary"]),
+    default="none",
+    show_default=True,
+    help="What the index holds: the vectors, halves of them, or a bit a dimension; results are ranked by the "
+    "vectors. `embedq index rebuild` changes it.",
+)
+@click.option(
+    "--text-search",
+    default="simple",
+    show_default=True,
+    help="Configuration of full text search, such as english.",
+)
 @click.option("--schema", default="public", show_default=True, help="Where to put the table; must exist.")
 @click.option(
     "--versions",
@@ -48,6 +62,8 @@ def create(
     model: str,
     dimensions: int | None,
     vector_type: VectorType | None,
+    quantization: Quantization,
+    text_search: str,
     schema: str,
     versions: Versions,
 ) -> None:
@@ -67,6 +83,8 @@ def create(
             vector_type=vector_type,
             schema=schema,
             versions=versions,
+            quantization=quantization,
+            text_search=text_search,
         )
         click.echo(
             f"{made.name}: {made.model}, {made.vector_type}({made.dimensions}) in schema {made.table_schema}"

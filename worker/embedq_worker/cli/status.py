@@ -15,8 +15,8 @@ from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import count_rows, list_collections
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.dead_letters import count_dead_letters
-from embedq_worker.store.indexes import vector_indexes
 from embedq_worker.store.queues import Waiting, waiting
+from embedq_worker.store.vector_index import vector_indexes
 
 WORTH_AN_INDEX = 10_000
 """Rows above which a search without an index is slow enough to remind of it."""

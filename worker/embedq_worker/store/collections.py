@@ -12,13 +12,12 @@ from embedq.contract import COLLECTION_NAME, Versions, is_collection_name
 from embedq.errors import UnknownCollection
 from embedq_sql import statement, template
 from embedq_worker.catalogue import Model
-from embedq_worker.errors import CollectionBusy, CollectionConflict, VectorTooLong
-from embedq_worker.store.collection import Collection, VectorType
+from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError, VectorTooLong
+from embedq_worker.store.collection import Collection, Quantization, VectorType
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import drop_functions, make_functions
+from embedq_worker.store.quantization import MOST_DIMENSIONS
 
-MOST_DIMENSIONS: dict[VectorType, int] = {"vector": 2_000, "halfvec": 4_000}
-"""What an HNSW index takes (pgvector's README, HNSW)."""
 COUNTED_ROWS = 100_000
 """Up to here rows are counted, above they are estimated."""
 
@@ -49,11 +48,14 @@ def create_collection(
     vector_type: VectorType | None = None,
     schema: str = "public",
     versions: Versions = "clock",
+    quantization: Quantization = "none",
+    text_search: str = "simple",
 ) -> Collection:
     """Make a collection, its table and its functions, or nothing at all.
 
-    ``dimensions`` and ``vector_type`` default to the model's own and to the type that an index takes. One
-    that exists with the same settings is returned as it is. Raises ``CollectionConflict``, ``VectorTooLong``,
+    ``dimensions`` and ``vector_type`` default to the model's own and to the type that an index of that
+    ``quantization`` takes; ``text_search`` is a configuration of full text search. One that exists with the
+    same settings is returned as it is. Raises ``CollectionConflict``, ``VectorTooLong``,
     ``BadDimensions`` and ``StoreError``.
     """
     _check_names(name, schema)
@@ -67,8 +69,10 @@ def create_collection(
         table_name=name,
         model=model.id,
         dimensions=dimensions,
-        vector_type=column_type(dimensions, vector_type),
+        vector_type=column_type(dimensions, vector_type, quantization),
         versions=versions,
+        quantization=quantization,
+        text_search=_text_search(connection, text_search),
     )
     with store_errors(f"collection {name!r} was not created"), connection.transaction():
         connection.execute(statement("lock_collections"))
@@ -132,24 +136,28 @@ def count_rows(connection: Connection, collection: Collection) -> int | None:
     return int(row[0]) if row else None
 
 
-def column_type(dimensions: int, asked: VectorType | None = None) -> VectorType:
-    """The column type for vectors of ``dimensions``: as asked, else the first that an index takes.
+def column_type(
+    dimensions: int, asked: VectorType | None = None, quantization: Quantization = "none"
+) -> VectorType:
+    """The column type for vectors of ``dimensions``: as asked, else the first that such an index takes.
 
-    Raises ``VectorTooLong`` where no index could ever be built.
+    Raises ``VectorTooLong`` where no index could ever be built, with the quantisation whose index could.
     """
-    fitting = [kind for kind, most in MOST_DIMENSIONS.items() if dimensions <= most]
-    if asked is not None and asked not in fitting:
-        fewer = f"use {fitting[0]}, or " if fitting else ""
-        raise VectorTooLong(
-            f"{asked} columns of {dimensions} dimensions cannot be indexed, {MOST_DIMENSIONS[asked]} is the "
-            f"most; {fewer}choose fewer dimensions"
+    most = MOST_DIMENSIONS[quantization]
+    fitting = [kind for kind in most if dimensions <= most[kind]]
+    if asked in fitting or (asked is None and fitting):
+        return asked or fitting[0]
+    if asked == "halfvec" and quantization == "halfvec":
+        raise CollectionConflict(
+            "a halfvec column needs no halfvec quantisation: its index holds halves as it is; "
+            "leave --quantization out, or --type"
         )
-    if not fitting:
-        raise VectorTooLong(
-            f"vectors of {dimensions} dimensions cannot be indexed, {MOST_DIMENSIONS['halfvec']} is the most "
-            "(halfvec); choose fewer dimensions"
-        )
-    return asked or fitting[0]
+    column = f"{asked} columns" if asked else "vectors"
+    index = "an index" if quantization == "none" else f"an index of quantisation {quantization}"
+    raise VectorTooLong(
+        f"{column} of {dimensions} dimensions do not fit {index}, which takes "
+        f"{most[asked] if asked else max(most.values())} at most; {_ways_out(dimensions)}"
+    )
 
 
 def _check_names(name: str, schema: str) -> None:
@@ -157,6 +165,31 @@ def _check_names(name: str, schema: str) -> None:
         raise CollectionConflict(f"{name!r} cannot name a collection; names match {COLLECTION_NAME}")
     if "%" in schema:  # the driver would take it for a placeholder, in the name of a table as anywhere
         raise CollectionConflict(f"schema {schema!r} cannot hold collections for the % in its name")
+
+
+def _ways_out(dimensions: int) -> str:
+    ways = []
+    if dimensions <= MOST_DIMENSIONS["none"]["halfvec"]:
+        ways += ["halfvec columns (--type halfvec)", "--quantization halfvec"]
+    if dimensions <= MOST_DIMENSIONS["binary"]["vector"]:
+        ways.append("--quantization binary")
+    return "".join(f"use {way}, " for way in ways) + ("or " if ways else "") + "choose fewer dimensions"
+
+
+def _text_search(connection: Connection, name: str) -> str:
+    """The configuration's name as it is understood from any search path."""
+    try:
+        with store_errors(f"text search configuration {name!r} was not looked up"):
+            (found,) = connection.execute(statement("text_search_named"), {"name": name}).fetchone() or (
+                name,
+            )
+    except StoreError as error:
+        if isinstance(error.__cause__, errors.UndefinedObject | errors.InvalidName):
+            raise CollectionConflict(
+                f"there is no text search configuration {name!r}; \\dF in psql lists them"
+            ) from error
+        raise
+    return str(found)
 
 
 def _find(connection: Connection, name: str) -> Collection | None:
@@ -168,7 +201,15 @@ def _find(connection: Connection, name: str) -> Collection | None:
 
 
 def _check_same(connection: Connection, existing: Collection, wanted: Collection) -> None:
-    settings = ("model", "dimensions", "vector_type", "table_schema", "versions")
+    settings = (
+        "model",
+        "dimensions",
+        "vector_type",
+        "table_schema",
+        "versions",
+        "quantization",
+        "text_search",
+    )
     pairs = [(each, getattr(existing, each), getattr(wanted, each)) for each in settings]
     differences = [f"{each} {is_!r}, not {asked!r}" for each, is_, asked in pairs if is_ != asked]
     if differences:

@@ -14,6 +14,8 @@ from embedq_sql import statement, template
 from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.connections import Connection
+from embedq_worker.store.quantization import Ordering, ordering
+from embedq_worker.store.vector_index import serving
 
 FUNCTIONS = ("search",)
 """Templates; each makes the function ``<collection>_<name>``, at most 15 characters with its underscore."""
@@ -29,7 +31,8 @@ class _Made(NamedTuple):
 def make_functions(connection: Connection, collection: Collection) -> None:
     """Make a collection's functions, or make them anew, in the transaction under way.
 
-    A function whose arguments have changed replaces the old one. A template whose result or names of
+    They search by the collection's quantised index once there is one: make them anew after a change of it. A
+    function whose arguments have changed replaces the old one. A template whose result or names of
     arguments change needs a migration that drops the old function. Raises ``CollectionConflict``, also where
     a function of such a name is not embedq's, and the driver's errors.
     """
@@ -40,8 +43,9 @@ def make_functions(connection: Connection, collection: Collection) -> None:
             f"the functions of collection {collection.name!r} were not made: the name of {foreign[0]} is "
             "taken; drop that function, or choose another name for the collection"
         )
+    by_index = ordering(collection, serving(connection, collection))
     for name in FUNCTIONS:
-        connection.execute(_compose(name, collection))
+        connection.execute(_compose(name, collection, by_index))
     for stale in set(before) & set(
         _made(connection, collection)
     ):  # what was replaced is another version by now
@@ -80,7 +84,7 @@ def _dropping(each: _Made) -> sql.Composed:
     return sql.SQL(template("drop_function")).format(signature=sql.SQL(each.signature))
 
 
-def _compose(name: str, collection: Collection) -> sql.Composed:
+def _compose(name: str, collection: Collection, by_index: Ordering) -> sql.Composed:
     return sql.SQL(template(f"functions/{name}")).format(
         function=function_name(collection, name),
         table=collection.table,
@@ -88,6 +92,8 @@ def _compose(name: str, collection: Collection) -> sql.Composed:
         type=sql.SQL(collection.vector_type),
         dimensions=sql.Literal(collection.dimensions),
         vector=sql.Identifier(collection.vector_column),
+        order=by_index.distance,
+        candidates=by_index.candidates,
         key=sql.Identifier(collection.key_column),
         key_type=sql.SQL(collection.key_type),  # Postgres has named it
         id=_cast(collection.key_column, "text"),

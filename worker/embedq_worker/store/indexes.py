@@ -11,9 +11,12 @@ from psycopg import errors, sql
 
 from embedq_sql import statement, template
 from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
-from embedq_worker.store.collection import Collection
+from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import count_rows
 from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.functions import make_functions
+from embedq_worker.store.quantization import index_key
+from embedq_worker.store.vector_index import VectorIndex, vector_indexes
 
 MOST_MEMORY = 1 << 30
 """Bytes for a build unless told otherwise.
@@ -39,27 +42,12 @@ class BuildOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Parallel workers beside the session itself; None: as the server is set."""
 
 
-class VectorIndex(NamedTuple):
-    """An index on a collection's vectors; one that is not valid is being built or was left behind."""
-
-    name: str
-    valid: bool
-    options: list[str]
-
-
 class Progress(NamedTuple):
     """How far a build is, in blocks of the table; ``total`` is 0 until it is known."""
 
     phase: str
     done: int
     total: int
-
-
-def vector_indexes(connection: Connection, collection: Collection) -> list[VectorIndex]:
-    """The indexes on the collection's vectors, whoever made them. Raises ``StoreError``."""
-    named = {"schema": collection.table_schema, "table": collection.name}
-    with store_errors(f"the indexes of collection {collection.name!r} were not read"):
-        return [VectorIndex(*row) for row in connection.execute(statement("vector_indexes"), named)]
 
 
 def build_index(connection: Connection, collection: Collection, options: BuildOptions | None = None) -> bool:
@@ -78,6 +66,7 @@ def build_index(connection: Connection, collection: Collection, options: BuildOp
             _prepare_session(connection, collection, options)
             _create(connection, collection, options)
             connection.execute(sql.SQL(template("analyze")).format(table=collection.table))
+            _search_by(connection, collection, collection.quantization)
     return True
 
 
@@ -90,6 +79,9 @@ def drop_index(connection: Connection, collection: Collection) -> bool:
         if _ours(connection, collection) is None:
             return False
         with store_errors(f"the index of collection {collection.name!r} was not dropped"):
+            # First: without their index, functions that search by it would read every row for an answer that
+            # is not exact.
+            _search_by(connection, collection, "none")
             _drop(connection, collection)
     return True
 
@@ -134,9 +126,10 @@ def _has_index(connection: Connection, collection: Collection, options: BuildOpt
     if index is None or not index.valid:
         return False
     wanted = {f"m={options.m}", f"ef_construction={options.ef_construction}"}
-    if set(index.options) != wanted:
+    if set(index.options) != wanted or index.quantization != collection.quantization:
         raise CollectionConflict(
-            f"collection {collection.name!r} has an index with {', '.join(index.options)}; "
+            f"collection {collection.name!r} has an index with {', '.join(index.options)}, quantization="
+            f"{index.quantization}; "
             f"to build another run `embedq index drop {collection.name}` first"
         )
     return True
@@ -150,6 +143,15 @@ def _prepare_session(connection: Connection, collection: Collection, options: Bu
     _set(connection, "maintenance_work_mem", f"{memory >> 10}kB")
     if options.workers is not None:
         _set(connection, "max_parallel_maintenance_workers", str(options.workers))
+
+
+def _search_by(connection: Connection, collection: Collection, quantization: Quantization) -> None:
+    """Make a quantised collection's functions anew; those of any other do not depend on its index."""
+    if collection.quantization == "none":
+        return
+    with connection.transaction():
+        connection.execute(statement("lock_collections"))
+        make_functions(connection, msgspec.structs.replace(collection, quantization=quantization))
 
 
 def _set(connection: Connection, name: str, value: str) -> None:
@@ -167,7 +169,7 @@ def _create(connection: Connection, collection: Collection, options: BuildOption
     composed = sql.SQL(template("build_index")).format(
         index=sql.Identifier(collection.index_name),
         table=collection.table,
-        operators=sql.Identifier(f"{collection.vector_type}_cosine_ops"),
+        key=index_key(collection, collection.quantization),
         m=sql.Literal(options.m),
         ef_construction=sql.Literal(options.ef_construction),
     )
