@@ -18,10 +18,10 @@ from psycopg.conninfo import conninfo_to_dict
 
 from embedq.testing import FakeAPI, faults
 from embedq.testing.faults import AnyFault
+from embedq_worker import names
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.embedded.valkey import Valkey
-from embedq_worker.intake import names
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.migrations import apply_migrations

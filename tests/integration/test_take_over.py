@@ -10,7 +10,7 @@ from itertools import count
 import pytest
 import redis
 
-from embedq_worker.intake import names
+from embedq_worker import names
 from embedq_worker.store.queues import purge, waiting
 from tests.support.hands import FakeWorker
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import psycopg
 
-from embedq_worker.intake import names
+from embedq_worker import names
 from embedq_worker.intake.scripts import FETCH, GIVE_BACK
 from tests.support.stack import Stack, wait_until
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import redis
 
-from embedq_worker.intake import names
+from embedq_worker import names
 from embedq_worker.intake.heartbeat import DEATHS
 from embedq_worker.intake.scripts import (
     BEAT,

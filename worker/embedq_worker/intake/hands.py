@@ -10,7 +10,7 @@ from typing import NamedTuple, cast
 
 import redis
 
-from embedq_worker.intake import names
+from embedq_worker import names
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.scripts import (
     CLAIM_SUSPECTS,

@@ -19,7 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, RedisError
 
-from embedq_worker.intake import names
+from embedq_worker import names
 from embedq_worker.intake.scripts import BEAT, LEAVE, TAKE_OVER, Script
 
 logger = logging.getLogger(__name__)

@@ -27,7 +27,8 @@ from kombu.transport import redis as kombu_redis
 from redis.exceptions import NoScriptError, ResponseError
 
 from embedq.contract import WAKE_KEY
-from embedq_worker.intake import envelope, names
+from embedq_worker import names
+from embedq_worker.intake import envelope
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.hands import ACKNOWLEDGEMENTS, Fetched, Hands
 from embedq_worker.intake.in_hand import age

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 
-from embedq.contract import UNACKED_KEY, Lane, queue_name
+from embedq.contract import Lane, queue_name
+from embedq_worker.names import INDEX, SUSPECTS, UNACKED
 
 if TYPE_CHECKING:
     import redis
 
 LANES: tuple[Lane, ...] = get_args(Lane)
-SUSPECTS = "embedq:suspects"
-INDEX = "embedq:unacked_index"
 
 
 class Waiting(msgspec.Struct, frozen=True):
@@ -38,7 +37,7 @@ def waiting(client: redis.Redis, collection: str, key_prefix: str = "") -> Waiti
         lengths = pipe.execute()
     # A record is ["message","exchange","queue"], of which only the end is wanted.
     endings = tuple(f'"{queue}"]'.encode() for queue in queues)
-    records = client.hscan_iter(key_prefix + UNACKED_KEY, count=100)
+    records = client.hscan_iter(key_prefix + UNACKED, count=100)
     in_hand = sum(record.endswith(endings) for _, record in records)
     return Waiting(dict(zip(LANES, lengths, strict=True)), in_hand)
 
@@ -77,7 +76,7 @@ def _purge_group(client: redis.Redis, group: str, key_prefix: str) -> int:
     if not tags:
         return 0
     with client.pipeline(transaction=True) as pipe:
-        pipe.hdel(key_prefix + UNACKED_KEY, *tags)
+        pipe.hdel(key_prefix + UNACKED, *tags)
         pipe.zrem(key_prefix + INDEX, *tags)
         pipe.execute()
     return len(tags)
