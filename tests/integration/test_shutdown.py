@@ -10,6 +10,7 @@ import time
 import pytest
 
 from embedq.testing import faults
+from tests.support.defect import SECRET
 from tests.support.stack import Stack, wait_until
 from tests.support.workers import Worker
 
@@ -105,3 +106,16 @@ def test_a_worker_stops_while_redis_is_away(stack: Stack) -> None:
     with stack.worker():
         stack.wait_until_done(45)
     assert len(stack.stored("docs")) == 20
+
+
+def test_a_worker_whose_engine_does_not_open_ends(stack: Stack) -> None:
+    """Soon, with a code that has it started again, and with the place of the defect; nothing is lost."""
+    stack.create("docs")
+    fill(stack, 3)
+    with Worker(stack.environment, ready=False, change="tests.support.defect:when_opened") as worker:
+        code = worker.wait(20)
+    assert code == os.EX_SOFTWARE
+    assert "the engine could not be opened, so this worker process ends: RuntimeError at" in worker.output
+    assert SECRET not in worker.output
+    assert stack.broker.llen("embedq.docs") == 3
+    assert stack.pending() == 3

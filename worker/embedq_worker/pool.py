@@ -24,6 +24,7 @@ from typing import Any
 from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool
 from celery.exceptions import Reject
+from celery.worker import state
 
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.engine import Engine
@@ -83,6 +84,7 @@ class EnginePool(BasePool):
             self._settings,
             hub=self._pulse,
             on_queues=self._queues_changed,
+            on_failed=_end_worker,
             chores=[heartbeat.run],
             may_call=lambda: heartbeat.is_alive,
         )
@@ -285,6 +287,11 @@ def _information(error: Exception) -> ExceptionInfo:
         information = ExceptionInfo()
         information.exception = error  # billiard wraps it for pickling, and monitors would show the wrapper
         return information
+
+
+def _end_worker() -> None:
+    """Have the hub end the worker at its next turn, with an exit code that says so. From any thread."""
+    state.should_stop = os.EX_SOFTWARE
 
 
 def _tell_nobody() -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 import warnings
+from typing import TYPE_CHECKING
 
 import click
 import msgspec
@@ -13,6 +14,9 @@ import msgspec
 from embedq.contract import Lane, is_collection_name
 from embedq_worker.settings import Settings
 from embedq_worker.supervisor import Supervisor, command_of_one
+
+if TYPE_CHECKING:
+    from embedq_worker.app import WorkerApp
 
 _QUIET = ("celery.worker.strategy", "celery.app.trace", "httpx", "kombu")
 """They log every message or request at level INFO."""
@@ -66,9 +70,19 @@ def worker(
         logging.getLogger(name).setLevel(logging.WARNING)
     name = f"embedq-{os.getpid()}@%h"
     flags = ["--without-mingle", "--without-gossip", "-n", name, "-l", loglevel]
-    # `worker_main` of Celery 5.7 loses the exit code.
-    code = create_app(settings).start(["--quiet", "worker", *flags, *(["--events"] if events else [])])
-    sys.exit(code or 0)
+    sys.exit(_run(create_app(settings), ["--quiet", "worker", *flags, *(["--events"] if events else [])]))
+
+
+def _run(app: WorkerApp, arguments: list[str]) -> int:
+    """Run Celery's command line and give its exit code, which `start` and `worker_main` of 5.7 lose."""
+    from celery.bin.celery import celery
+    from celery.platforms import EX_FAILURE
+    from celery.worker import state
+
+    celery.params[0].default = app
+    code: int = celery.main(arguments, standalone_mode=False) or 0
+    is_interrupted = state.should_stop == EX_FAILURE  # so Celery stops for Ctrl-C; it is a stop in order
+    return 0 if is_interrupted else code
 
 
 def _settings(in_hand: int | None, collections: str | None, lanes: str | None) -> Settings:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -10,10 +11,15 @@ from concurrent.futures import Future
 from time import monotonic
 from typing import Any
 
+from embedq.errors import EmbedqError
+from embedq_worker.cancelling import cancel_all
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.parts import Parts, give_back
 from embedq_worker.engine.pulse import Pulse
+from embedq_worker.engine.steady import described
 from embedq_worker.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 _TAKE_IN_FOR = 0.005
 """Seconds for which deliveries are taken in one go."""
@@ -22,9 +28,10 @@ _TAKE_IN_FOR = 0.005
 class Engine:
     """Takes deliveries from any thread.
 
-    ``on_queues`` is called, on the engine's thread, with the queues to consume. ``chores`` run on its loop
-    from its start to its end. No call is made while ``may_call`` says no. ``hub`` is the pulse of the thread
-    that fetches.
+    ``on_queues`` is called, on the engine's thread, with the queues to consume, and ``on_failed`` if it could
+    not be opened: what it is handed then waits until it is given back. ``chores`` run on its loop from its
+    start to its end. No call is made while ``may_call`` says no. ``hub`` is the pulse of the thread that
+    fetches.
     """
 
     def __init__(
@@ -33,12 +40,14 @@ class Engine:
         *,
         hub: Pulse,
         on_queues: Callable[[frozenset[str]], None],
+        on_failed: Callable[[], None],
         chores: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         may_call: Callable[[], bool] = lambda: True,
     ) -> None:
         self._settings = settings
         self._hub = hub
         self._on_queues = on_queues
+        self._on_failed = on_failed
         self._chores = chores
         self._may_call = may_call
         self._incoming: deque[Delivery] = deque()
@@ -46,6 +55,7 @@ class Engine:
         self._loop = asyncio.new_event_loop()
         self._poked = False
         self._parts: Parts | None = None
+        """Once they are open."""
 
     def start(self) -> None:
         """Start the thread."""
@@ -79,17 +89,24 @@ class Engine:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self._loop)
-        self._loop.run_until_complete(self._open())
         try:
+            self._loop.run_until_complete(self._open())
             self._loop.run_forever()
         finally:
             self._loop.run_until_complete(self._close())
             self._loop.close()
 
     async def _open(self) -> None:
-        self._parts = Parts(self._settings, self._on_queues, self._may_call, self._hub)
-        await self._parts.open([chore() for chore in self._chores])
-        self._take_in()
+        try:
+            parts = Parts(self._settings, self._on_queues, self._may_call, self._hub)
+            await parts.open([chore() for chore in self._chores])
+        except Exception as error:  # a process whose engine is not there would fetch, and embed nothing
+            why = str(error) if isinstance(error, EmbedqError) else described(error)
+            logger.critical("the engine could not be opened, so this worker process ends: %s", why)
+            self._on_failed()
+        else:
+            self._parts = parts
+            self._take_in()
 
     def _release(self) -> None:
         while self._incoming:
@@ -109,6 +126,8 @@ class Engine:
     async def _close(self) -> None:
         if self._parts is not None:
             await self._parts.close()
+        else:  # half open
+            await cancel_all([task for task in asyncio.all_tasks() if task is not asyncio.current_task()])
 
     def _take_in(self) -> None:
         self._poked = False
