@@ -47,7 +47,7 @@ class Queries:
         finish: Callable[[Summary], None],
     ) -> None:
         """Have a query's text embedded and answer it, before ``expires`` by the monotonic clock."""
-        waiter = _Asker(self, task_id, expires, hold, finish)
+        waiter = _WaitingQuery(self, task_id, expires, hold, finish)
         flow, shape = Flow("query", query.collection), Shape(dimensions, "query")
         dispatcher.ask(content_hash(query.text), query.text, shape, flow, waiter)
 
@@ -84,7 +84,7 @@ class Queries:
             )
 
 
-class _Asker:
+class _WaitingQuery:
     """A query that waits for its vector."""
 
     __slots__ = ("_expires", "_finish", "_hold", "_queries", "_task_id")
