@@ -18,7 +18,9 @@ from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
 from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.indexes import BuildOptions, build_index, drop_index, progress
+from embedq_worker.store.index_progress import progress
+from embedq_worker.store.index_session import BuildOptions
+from embedq_worker.store.indexes import build_index, drop_index
 from embedq_worker.store.vector_index import vector_indexes
 
 MODEL = Model(id="small", dimensions=16, allowed_dimensions=DimensionRange(min=1, max=4000))
@@ -86,7 +88,7 @@ def test_build_is_done_once(connection: Connection) -> None:
 
     assert build_index(connection, docs)
     assert not build_index(connection, docs)
-    with pytest.raises(CollectionConflict, match="index drop docs"):
+    with pytest.raises(CollectionConflict, match="index rebuild docs"):
         build_index(connection, docs, BuildOptions(m=8))
     assert drop_index(connection, docs)
     assert not drop_index(connection, docs)
@@ -95,22 +97,6 @@ def test_build_is_done_once(connection: Connection) -> None:
     (index,) = vector_indexes(connection, docs)
     assert index.valid
     assert index.options == ["m=8", "ef_construction=32"]
-
-
-def test_session_is_given_memory(connection: Connection) -> None:
-    """The memory asked for is set before the build; without a wish it is never less than the server's own."""
-    docs = collection_of(connection, 10)
-    before = connection.execute("SELECT pg_size_bytes(current_setting('maintenance_work_mem'))").fetchone()
-
-    build_index(connection, docs)
-    assert (
-        connection.execute("SELECT pg_size_bytes(current_setting('maintenance_work_mem'))").fetchone()
-        == before
-    )
-
-    drop_index(connection, docs)
-    build_index(connection, docs, BuildOptions(memory=96 << 20))
-    assert connection.execute("SHOW maintenance_work_mem").fetchone() == ("96MB",)
 
 
 def test_two_builds_do_not_meet(connection: Connection, database_url: str) -> None:
@@ -203,5 +189,12 @@ def test_commands_build_and_drop(
 
     assert "built docs_embedding_idx in" in run("build")
     assert "is there" in run("build")
+    assert run("rebuild", "--quantization", "binary", "--m", "8").endswith(
+        "s: quantization binary, m 8, ef_construction 64\n"
+    )
     assert "dropped docs_embedding_idx" in run("drop")
     assert "no index" in run("drop")
+    assert "built docs_content_idx in" in run("build", "--full-text")
+    assert "is there" in run("build", "--full-text")
+    assert "dropped docs_content_idx" in run("drop", "--full-text")
+    assert "no index docs_content_idx" in run("drop", "--full-text")

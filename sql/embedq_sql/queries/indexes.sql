@@ -39,8 +39,62 @@ SELECT set_config(%(name)s, %(value)s, false);
 -- A setting of memory, in bytes.
 SELECT pg_size_bytes(current_setting(%(name)s));
 
+-- name: setting
+-- A setting, as it is shown.
+SELECT current_setting(%(name)s);
+
+-- name: index_is_valid
+-- Whether an index of a table is valid; no row if there is no index of that name.
+SELECT pg_index.indisvalid
+FROM pg_index
+JOIN pg_class AS held ON held.oid = pg_index.indexrelid AND held.relname = %(name)s
+JOIN pg_class AS indexed ON indexed.oid = pg_index.indrelid AND indexed.relname = %(table)s
+JOIN pg_namespace ON pg_namespace.oid = indexed.relnamespace AND pg_namespace.nspname = %(schema)s;
+
 -- name: index_progress
--- How far the build of another session is: phase, blocks done and blocks in all. No row when it is not building.
-SELECT phase, blocks_done, blocks_total
-FROM pg_stat_progress_create_index
+-- How far the build of another session is: phase, blocks done and blocks in all, seconds since it began. No row when it is
+-- not building.
+SELECT phase, blocks_done, blocks_total, extract(EPOCH FROM clock_timestamp() - query_start)::double precision
+FROM pg_stat_progress_create_index JOIN pg_stat_activity USING (pid)
 WHERE pid = %(pid)s;
+
+-- name: table_index_progress
+-- The same of whoever builds an index on a table.
+SELECT phase, blocks_done, blocks_total, extract(EPOCH FROM clock_timestamp() - query_start)::double precision
+FROM pg_stat_progress_create_index JOIN pg_stat_activity USING (pid)
+WHERE relid = (
+    SELECT pg_class.oid
+    FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+    WHERE nspname = %(schema)s AND relname = %(table)s
+);
+
+-- name: index_usage
+-- The indexes of a table: name, bytes on disk, and scans since the statistics began.
+SELECT indexrelname, pg_relation_size(indexrelid), idx_scan
+FROM pg_stat_all_indexes
+WHERE schemaname = %(schema)s AND relname = %(table)s;
+
+-- name: table_facts
+-- What bears on a table's indexes: dead rows since the last vacuum, seconds since that and since the statistics began, the
+-- memory that Postgres has and reckons with, in bytes, and whether somebody works on its indexes. The statistics of a database
+-- begin with the server's, or when they were reset; after a crash the server's begin anew.
+SELECT coalesce(seen.dead, 0), extract(EPOCH FROM now() - seen.vacuumed)::double precision,
+       extract(EPOCH FROM now() - (SELECT greatest(
+           (SELECT stats_reset FROM pg_stat_database WHERE datname = current_database()),
+           (SELECT stats_reset FROM pg_stat_bgwriter)
+       )))::double precision,
+       pg_size_bytes(current_setting('shared_buffers')), pg_size_bytes(current_setting('effective_cache_size')),
+       EXISTS (
+           SELECT FROM pg_locks
+           WHERE locktype = 'advisory' AND classid = 73058 AND objid = %(collection_id)s AND granted
+             AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+       )
+FROM (
+    SELECT max(n_dead_tup) AS dead, max(greatest(last_vacuum, last_autovacuum)) AS vacuumed
+    FROM pg_stat_all_tables
+    WHERE schemaname = %(schema)s AND relname = %(table)s
+) AS seen;
+
+-- name: quantize_collection
+-- What the collection's vector index holds from now on.
+UPDATE embedq.collection SET quantization = %(quantization)s WHERE id = %(collection_id)s;

@@ -1,31 +1,48 @@
-"""``embedq index``: build and drop a collection's vector index."""
+"""``embedq index``: build, rebuild, drop and look at a collection's indexes."""
 
 from __future__ import annotations
 
 import sys
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 from time import monotonic
+from typing import Any
 
 import click
-from rich.console import Console
-from rich.progress import Progress as Bar
+import msgspec
 
+from embedq_worker.cli.index_bar import follow_build
+from embedq_worker.cli.index_page import Page, page
 from embedq_worker.cli.session import open_database
-from embedq_worker.errors import StoreError
+from embedq_worker.cli.sizes import size
 from embedq_worker.settings import Settings
-from embedq_worker.store.collections import get_collection
-from embedq_worker.store.connections import connect
-from embedq_worker.store.indexes import BuildOptions, build_index, drop_index, progress
-
-_LOOK_EVERY = 0.5
-"""Seconds between looks at the progress."""
+from embedq_worker.store.collection import Collection, Quantization
+from embedq_worker.store.collections import get_collection, list_collections
+from embedq_worker.store.connections import Connection
+from embedq_worker.store.full_text_index import build_full_text_index, drop_full_text_index
+from embedq_worker.store.index_advice import advice_on
+from embedq_worker.store.index_rebuild import Changes, rebuild_index, rebuild_options
+from embedq_worker.store.index_session import BuildOptions, means_of
+from embedq_worker.store.index_status import IndexReport, index_report
+from embedq_worker.store.indexes import build_index, drop_index
 
 
 @click.group(epilog="Example: embedq index build docs")
 def index() -> None:
-    """Build and drop a collection's vector index."""
+    """Build, rebuild, drop and look at a collection's indexes."""
+
+
+_MEMORY = click.option(
+    "--memory",
+    type=click.IntRange(min=1),
+    help="MiB for the build. Default: what it needs by estimate, at most 1024 or a quarter of "
+    "effective_cache_size.",
+)
+_WORKERS = click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Parallel workers. Default: the other cores if the server is on this machine, else as it is set.",
+)
 
 
 @index.command(epilog="Example: embedq index build docs --memory 4096 --workers 4")
@@ -38,71 +55,135 @@ def index() -> None:
     show_default=True,
     help="Candidates looked at for each row; at least twice --m.",
 )
+@_MEMORY
+@_WORKERS
 @click.option(
-    "--memory",
-    type=click.IntRange(min=1),
-    help="MiB for the build. Default: what it needs by estimate, 1024 at most.",
+    "--full-text", is_flag=True, help="Build the index of full text search, for NAME_hybrid, instead."
 )
-@click.option(
-    "--workers", type=click.IntRange(min=0), help="Parallel workers. Default: as the server is set."
-)
-def build(name: str, m: int, ef_construction: int, memory: int | None, workers: int | None) -> None:
+def build(
+    name: str, m: int, ef_construction: int, memory: int | None, workers: int | None, full_text: bool
+) -> None:
     """Build the HNSW index of collection NAME for cosine distance, while others read and write.
 
     Do it after the bulk load: loading into an index is many times slower. Ctrl-C removes what is half built.
     """
-    if ef_construction < 2 * m:
-        raise click.BadParameter(f"must be at least twice --m, {2 * m}", param_hint="--ef-construction")
+    _check_width(m, ef_construction)
+    options = BuildOptions(m=m, ef_construction=ef_construction, memory=_bytes(memory), workers=workers)
     settings = Settings.from_environment()
-    options = BuildOptions(
-        m=m, ef_construction=ef_construction, memory=memory << 20 if memory else None, workers=workers
-    )
-    started = monotonic()
     with open_database(settings) as connection:
         found = get_collection(connection, name)
-        pid = connection.info.backend_pid
-        with _bar(settings.database_url, pid) if sys.stderr.isatty() else nullcontext():
-            built = build_index(connection, found, options)
+        if full_text:
+            index_name, making = found.full_text_index_name, build_full_text_index
+        else:
+            index_name, making = found.index_name, build_index
+            _warn_of_memory(connection, found, found.quantization, options)
+        built, seconds = _timed(settings, connection, lambda: making(connection, found, options))
+    click.echo(f"built {index_name} in {seconds:.1f} s" if built else f"{index_name} is there")
+
+
+@index.command(epilog="Example: embedq index rebuild docs --quantization halfvec")
+@click.argument("name")
+@click.option(
+    "--quantization",
+    type=click.Choice(["none", "halfvec", "binary"]),
+    help="What the index is to hold: the vectors, halves of them, or a bit a dimension. Default: as now.",
+)
+@click.option("--m", type=click.IntRange(2, 100), help="Neighbours of a row. Default: as now.")
+@click.option(
+    "--ef-construction",
+    type=click.IntRange(4, 1000),
+    help="Candidates looked at for each row; at least twice --m. Default: as now.",
+)
+@_MEMORY
+@_WORKERS
+def rebuild(
+    name: str,
+    quantization: Quantization | None,
+    m: int | None,
+    ef_construction: int | None,
+    memory: int | None,
+    workers: int | None,
+) -> None:
+    """Build the index of collection NAME anew beside the old one, then swap them; searches always have one.
+
+    For another quantisation or other options, and for an index that is bloated. It needs the disk for both.
+    Interrupted, it leaves nothing that the next one does not remove or go on from.
+    """
+    if m is not None and ef_construction is not None:
+        _check_width(m, ef_construction)
+    changes = Changes(
+        quantization=quantization,
+        m=m,
+        ef_construction=ef_construction,
+        memory=_bytes(memory),
+        workers=workers,
+    )
+    settings = Settings.from_environment()
+    with open_database(settings) as connection:
+        found = get_collection(connection, name)
+        options = rebuild_options(connection, found, changes)
+        _warn_of_memory(connection, found, quantization or found.quantization, options)
+        rebuilt, seconds = _timed(settings, connection, lambda: rebuild_index(connection, found, changes))
     click.echo(
-        f"built {found.index_name} in {monotonic() - started:.1f} s"
-        if built
-        else f"{found.index_name} is there"
+        f"rebuilt {found.index_name} in {seconds:.1f} s: quantization {rebuilt.quantization}, m {options.m}, "
+        f"ef_construction {options.ef_construction}"
     )
 
 
 @index.command(epilog="Example: embedq index drop docs")
 @click.argument("name")
-def drop(name: str) -> None:
+@click.option("--full-text", is_flag=True, help="Drop the index of full text search instead.")
+def drop(name: str, full_text: bool) -> None:
     """Drop the index of collection NAME, for example before a bulk load; searches read every row then."""
     settings = Settings.from_environment()
     with open_database(settings) as connection:
         found = get_collection(connection, name)
-        dropped = drop_index(connection, found)
-    click.echo(f"dropped {found.index_name}" if dropped else f"collection {name} has no index of embedq's")
+        index_name = found.full_text_index_name if full_text else found.index_name
+        dropped = (drop_full_text_index if full_text else drop_index)(connection, found)
+    click.echo(f"dropped {index_name}" if dropped else f"collection {name} has no index {index_name}")
 
 
-@contextmanager
-def _bar(database_url: str, pid: int) -> Iterator[None]:
-    """Show the build's progress from a thread: the build itself stays on the main one, where Ctrl-C cancels
-    it."""
-    over = threading.Event()
-    with Bar(console=Console(stderr=True), transient=True) as bar:
-        thread = threading.Thread(target=_follow, args=(bar, database_url, pid, over), name="index progress")
-        thread.start()
-        try:
-            yield
-        finally:
-            over.set()
-            thread.join()
+@index.command(epilog="Example: embedq index status docs --json")
+@click.argument("name", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable: a list of objects.")
+def status(name: str | None, as_json: bool) -> None:
+    """Show the indexes of collection NAME, or of all: their size, use and state, and what should be done."""
+    settings = Settings.from_environment()
+    with open_database(settings) as connection:
+        wanted = [get_collection(connection, name)] if name else list_collections(connection)
+        found = [_page(each, index_report(connection, each)) for each in wanted]
+    click.echo(msgspec.json.format(msgspec.json.encode(found)).decode() if as_json else page(found))
 
 
-def _follow(bar: Bar, database_url: str, pid: int, over: threading.Event) -> None:
-    task = bar.add_task("waiting", total=None)
-    try:
-        with connect(database_url) as connection:
-            while not over.wait(_LOOK_EVERY):
-                seen = progress(connection, pid)
-                if seen is not None:
-                    bar.update(task, description=seen.phase, completed=seen.done, total=seen.total or None)
-    except StoreError:
-        return  # the build goes on without its picture
+def _page(collection: Collection, report: IndexReport) -> Page:
+    return Page(report=report, advice=advice_on(collection, report))
+
+
+def _check_width(m: int, ef_construction: int) -> None:
+    if ef_construction < 2 * m:
+        raise click.BadParameter(f"must be at least twice --m, {2 * m}", param_hint="--ef-construction")
+
+
+def _bytes(mebibytes: int | None) -> int | None:
+    return None if mebibytes is None else mebibytes << 20
+
+
+def _warn_of_memory(
+    connection: Connection, collection: Collection, quantization: Quantization, options: BuildOptions
+) -> None:
+    means = means_of(connection, collection, quantization, options)
+    if not means.fits:
+        click.echo(
+            f"the graph needs about {size(means.graph)} and the build has {size(means.memory)}: it will be "
+            f"finished on disk, many times slower; give it --memory {(means.graph >> 20) + 1} if the server "
+            "has that much, or quantise it",
+            err=True,
+        )
+
+
+def _timed(settings: Settings, connection: Connection, work: Callable[[], Any]) -> tuple[Any, float]:
+    started = monotonic()
+    pid = connection.info.backend_pid
+    with follow_build(settings.database_url, pid) if sys.stderr.isatty() else nullcontext():
+        result = work()
+    return result, monotonic() - started

@@ -12,14 +12,12 @@ from embedq_worker.cli.standing import Standing, notes, standing_of, summary
 from embedq_worker.limiter.board import Change, Cooling, Pause, read_board
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.collections import count_rows, list_collections
+from embedq_worker.store.collections import list_collections
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.dead_letters import count_dead_letters
+from embedq_worker.store.index_advice import Advice, advice_on, serves
+from embedq_worker.store.index_status import index_report
 from embedq_worker.store.queues import Waiting, waiting
-from embedq_worker.store.vector_index import vector_indexes
-
-WORTH_AN_INDEX = 10_000
-"""Rows above which a search without an index is slow enough to remind of it."""
 
 
 class CollectionStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -33,6 +31,7 @@ class CollectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: int
     has_index: bool
     wants_index: bool
+    index_advice: list[Advice]
 
 
 class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,17 +121,18 @@ def _model_status(each: Standing) -> ModelStatus:
 
 
 def _look_at(connection: Connection, collection: Collection, found: Waiting, dead: int) -> CollectionStatus:
-    rows = count_rows(connection, collection)
-    has_index = any(index.valid for index in vector_indexes(connection, collection))
+    report = index_report(connection, collection)
+    advice = advice_on(collection, report)
     return CollectionStatus(
         name=collection.name,
         model=collection.model,
-        rows=rows,
+        rows=report.rows,
         queued=found.queued,
         in_hand=found.in_hand,
         dead_letters=dead,
-        has_index=has_index,
-        wants_index=not has_index and (rows or 0) > WORTH_AN_INDEX,
+        has_index=serves(report),
+        wants_index=any(each.code == "missing" for each in advice),
+        index_advice=advice,
     )
 
 
@@ -161,6 +161,4 @@ def _lines(each: CollectionStatus, is_paused: bool) -> list[str]:
     lines = [f"{each.name}  {each.model}  {rows}; {waits}"]
     if is_paused:
         lines.append("  waits: its model is PAUSED, see below")
-    if each.wants_index:
-        lines.append(f"  searches read every row: run `embedq index build {each.name}`")
-    return lines
+    return lines + [f"  {advice.text}" for advice in each.index_advice]

@@ -48,3 +48,18 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
         """The plain name of the HNSW index; with the longest name of a collection still below Postgres' 63
         bytes."""
         return f"{self.name}_embedding_idx"
+
+    @property
+    def new_index_name(self) -> str:
+        """What the HNSW index is called while a rebuild makes it."""
+        return f"{self.name}_embedding_new"
+
+    @property
+    def old_index_name(self) -> str:
+        """What the HNSW index is called once a rebuild has replaced it, until it is dropped."""
+        return f"{self.name}_embedding_old"
+
+    @property
+    def full_text_index_name(self) -> str:
+        """The plain name of the GIN index for full text search."""
+        return f"{self.name}_content_idx"
