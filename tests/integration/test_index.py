@@ -18,10 +18,11 @@ from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
 from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.index_progress import progress
+from embedq_worker.store.index_progress import Progress, progress
 from embedq_worker.store.index_session import BuildOptions
 from embedq_worker.store.indexes import build_index, drop_index
 from embedq_worker.store.vector_index import vector_indexes
+from tests.support.indexed import fill
 
 MODEL = Model(id="small", dimensions=16, allowed_dimensions=DimensionRange(min=1, max=4000))
 
@@ -198,3 +199,42 @@ def test_commands_build_and_drop(
     assert "is there" in run("build", "--full-text")
     assert "dropped docs_content_idx" in run("drop", "--full-text")
     assert "no index docs_content_idx" in run("drop", "--full-text")
+
+
+def test_progress_of_loading(connection: Connection, database_url: str) -> None:
+    """Blocks grow to all of them, parallel workers or not, and the time left is told."""
+    docs = create_collection(connection, name="docs", model=MODEL, dimensions=256)
+    fill(connection, docs, 3_000)
+    seen: list[Progress] = []
+    over = threading.Event()
+    pid = connection.info.backend_pid
+
+    def watch() -> None:
+        with connect(database_url) as watcher:
+            while not over.wait(0.01):
+                if found := progress(watcher, pid):
+                    seen.append(found)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        build_index(connection, docs, BuildOptions(workers=1))
+    finally:
+        over.set()
+        thread.join()
+
+    loading = [each for each in seen if each.phase == "building index: loading tuples"]
+    blocks = [each.done for each in loading]
+    assert blocks == sorted(blocks)
+    assert 0 < blocks[len(blocks) // 2] <= loading[-1].total
+    left = [each.seconds_left for each in loading if each.seconds_left is not None]
+    assert left
+    assert left[-1] <= max(left)
+
+
+def test_time_left() -> None:
+    """At the pace so far; unknown before the first block, and in phases that wait for others."""
+    loading = "building index: loading tuples"
+    assert Progress(loading, done=25, total=100, seconds=10).seconds_left == 30
+    assert Progress(loading, done=0, total=100, seconds=10).seconds_left is None
+    assert Progress("waiting for writers before build", 1, 2, 10).seconds_left is None
