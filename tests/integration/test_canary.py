@@ -17,7 +17,7 @@ from embedq import QueryFailed
 from embedq.testing import faults
 from embedq_worker.embedded.postgres import Postgres
 from tests.support import canary
-from tests.support.canary import KEY, TEXT, Watch
+from tests.support.canary import KEY, TEXT, WORD, Watch
 from tests.support.stack import Stack, wait_until
 
 
@@ -144,6 +144,19 @@ def test_the_service_refuses_the_text(watch: Watch) -> None:
         stack.wait_until_done()
         watch.commands()
     assert [kind for kind, _ in letters(stack)] == ["text"]
+    assert watch.hits() == []
+
+
+def test_the_service_gives_the_text_as_a_name(watch: Watch) -> None:
+    """As the code and the parameter of its refusal."""
+    stack = watch.stack
+    body = json.dumps({"error": {"message": WORD, "code": WORD, "type": WORD, "param": f"input.{WORD}"}})
+    stack.api.inject(faults.Status(status=400, body=body))
+    with watch.worker(), stack.producer() as producer:
+        producer.enqueue("docs", id="1", text=WORD)
+        stack.wait_until_done()
+        watch.commands()
+    assert letters(stack) == [("text", "bad_input")]
     assert watch.hits() == []
 
 

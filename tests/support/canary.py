@@ -21,6 +21,8 @@ from tests.support.stack import Stack, wait_until
 from tests.support.workers import Worker
 
 TEXT = "canary sentence 7f3e, which only the queue and the tables of texts may hold"
+WORD = "canaryword7f3e"
+"""A text of one word, which could pass for a name."""
 KEY = "sk-canary-key-7f3e"
 _TEXT_MARK = "canary sentence 7f3e"
 _KEY_MARK = "canary-key-7f3e"
@@ -138,7 +140,7 @@ class Watch:
         for place, what, may_hold_text in self._seen:
             if any(mark in what for mark in marks(_KEY_MARK)):
                 yield f"the key in {place}"
-            if not may_hold_text and any(mark in what for mark in marks(_TEXT_MARK)):
+            if not may_hold_text and any(mark in what for mark in (*marks(_TEXT_MARK), *marks(WORD))):
                 yield f"the text in {place}"
 
 

@@ -197,6 +197,40 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [("banana", "banana"), ("a Banana split", "banana"), ("Banana ", "invalid_banana"), ("nana", "Banana")],
+)
+def test_a_name_that_a_text_could_have_given_is_left_out(text: str, name: str) -> None:
+    """Whether it is a word of the text, or has the text in it; in every envelope."""
+    for body in (
+        openai(name, None, name),
+        openai(None, name, f"input.{name}"),
+        problem(400, name, data=[{"code": name, "path": ["input", name]}]),
+        {"detail": [{"type": name, "loc": ["body", name]}]},
+    ):
+        error = classify(400, json.dumps(body).encode(), {}, ["another", text])
+
+        assert (type(error), error.code, error.parameter) == (BadInput, None, None)
+        assert name not in f"{error} {error!r}"
+
+
+def test_what_is_known_stays_whatever_the_texts_say() -> None:
+    """And so does an unknown name that is in no text; of two, the one that is known."""
+    body = openai("Context_Length_Exceeded", "x", "input[3]")
+    assert vars(classify(400, json.dumps(body).encode(), {}, ["input context_length_exceeded"])) == vars(
+        BadInput(400, "Context_Length_Exceeded", "input[3]")
+    )
+    body = openai("new_code", None, "new_field")
+    assert vars(classify(400, json.dumps(body).encode(), {}, ["a text"])) == vars(
+        BadInput(400, "new_code", "new_field")
+    )
+    body = openai("banana", "invalid_request_error", "input.banana")
+    assert vars(classify(400, json.dumps(body).encode(), {}, ["banana"])) == vars(
+        BadInput(400, "invalid_request_error")
+    )
+
+
 @given(st.integers(300, 599), JSON)
 def test_no_envelope_breaks_the_classifier(status: int, envelope: object) -> None:
     """Whatever JSON comes, it is an ApiError with its status."""

@@ -100,24 +100,24 @@ class ApiClient:
         body = build_request(model, texts, dimensions, purpose)
         allowance = None
         try:
-            reply, allowance = await self._post(model, body)
+            reply, allowance = await self._post(model, texts, body)
             return read_answer(reply, len(texts), dimensions, allowance)
         except ApiError as error:
             error.model = model.id
             error.allowance = error.allowance or allowance
             raise
 
-    async def _post(self, model: Model, body: bytes) -> _Reply:
+    async def _post(self, model: Model, texts: Sequence[str], body: bytes) -> _Reply:
         try:
             async with asyncio.timeout(self._settings.worker.request_timeout):
-                return await self._exchange(model, body)
+                return await self._exchange(model, texts, body)
         except ApiError:
             raise
         except Exception as error:
             # Whatever breaks below must not end the engine.
             raise Transient(code=_failure(error)) from error
 
-    async def _exchange(self, model: Model, body: bytes) -> _Reply:
+    async def _exchange(self, model: Model, texts: Sequence[str], body: bytes) -> _Reply:
         assert self._http is not None, "ApiClient is used outside of `async with`"
         base_url, key = self._destination(model)
         headers = {"content-length": str(len(body))}
@@ -128,15 +128,15 @@ class ApiClient:
             "POST", f"{base_url}/embeddings", content=content, headers=headers
         ) as reply:
             try:
-                return await self._take(reply)
+                return await self._take(reply, texts)
             except ApiError as error:
                 error.allowance = read_allowance(reply.headers)
                 raise
 
-    async def _take(self, reply: httpx.Response) -> _Reply:
+    async def _take(self, reply: httpx.Response, texts: Sequence[str]) -> _Reply:
         if not reply.is_success:
             said = await _read(reply, MAX_ERROR_BYTES)
-            raise _refusal(reply, said)
+            raise _refusal(reply, said, texts)
         limit = self._settings.worker.max_reply_bytes
         answer = await _read(reply, limit)
         if len(answer) > limit:
@@ -178,8 +178,8 @@ async def _read(reply: httpx.Response, limit: int) -> bytes:
     return b"".join(parts)
 
 
-def _refusal(reply: httpx.Response, said: bytes) -> ApiError:
-    error = classify(reply.status_code, said, reply.headers)
+def _refusal(reply: httpx.Response, said: bytes, texts: Sequence[str]) -> ApiError:
+    error = classify(reply.status_code, said, reply.headers, texts)
     if reply.is_redirect and error.code is None:
         error.code = "redirect"
     return error

@@ -3,16 +3,17 @@
 Services word their refusals in many envelopes: ``{"error": {message, type, param, code}}`` (OpenAI, vLLM,
 LiteLLM), ``{"error": {name, message, data}}`` (AI/ML API), ``{message, code, type}`` (TEI), ``{"error": …}``,
 ``{"detail": …}`` (Voyage, FastAPI). Prose is looked at where a status would mislead, and never kept, as it
-may quote the text.
+may quote the text. Nor is a short name kept that could be a word of the text.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -48,6 +49,33 @@ _SETTINGS = frozenset(
 )  # fmt: skip  a word list
 """Request fields that the texts have no part in: a 400 about one must not turn texts into dead letters."""
 
+_FIELDS = _SETTINGS | {"input", "inputs"}
+_CODES = _ACCOUNT_CODES | {
+    "bad_request",
+    "badrequesterror",
+    "content_filter",
+    "context_length_exceeded",
+    "invalid_request_error",
+    "invalid_type",
+    "invalid_value",
+    "max_tokens_per_request",
+    "missing",
+    "rate_limit_exceeded",
+    "requests",
+    "server_error",
+    "string_too_long",
+    "string_too_short",
+    "string_type",
+    "tokenizer",
+    "tokens",
+    "too_big",
+    "too_small",
+    "validation",
+}
+"""Codes, in lower case, that are what they say even where a text has the same word."""
+_ECHOED = 4
+"""Characters of a text from which on a name that holds it is taken for its echo."""
+
 _TOO_LONG = re.compile(r"too large to process|maximum context|context length", re.IGNORECASE)
 """llama.cpp and some gateways say so under a 5xx; it would be retried for ever."""
 _PROSE_LENGTH = 300
@@ -58,20 +86,41 @@ _LONGEST_WAIT = 86_400.0
 
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,63}")
 _PARAMETER = re.compile(r"\$?[A-Za-z_.][A-Za-z0-9_.\[\]]{0,63}")
+_PLACE = re.compile(r"\d{1,4}")
+"""Of a text in the request; a longer number may be a text."""
 _decoder = msgspec.json.Decoder()
 
 
-def classify(status: int, body: bytes, headers: Mapping[str, str]) -> ApiError:
+def classify(status: int, body: bytes, headers: Mapping[str, str], texts: Collection[str] = ()) -> ApiError:
     """Give the error to raise for an answer other than 2xx.
 
-    ``headers`` finds lower-case names; ``body`` may be cut or anything at all.
+    ``headers`` finds lower-case names; ``body`` may be cut or anything at all. ``texts`` are those that were
+    sent: a code or parameter that one of them could have given is left out, unless it is a known one.
     """
     envelope = _parse(body)
     objects = list(_objects(envelope))
-    code = _first(objects, ("code", "type", "error_type", "kind", "name"), _CODE)
-    parameter = _parameter(objects)
+    code = _first(objects, ("code", "type", "error_type", "kind", "name"), partial(_is_code, texts))
+    parameter = _parameter(objects, partial(_is_parameter, texts))
     kind = _kind(status, code, parameter, envelope)
     return kind(status, code, parameter, read_retry_after(headers))
+
+
+def _is_code(texts: Collection[str], name: str) -> bool:
+    return bool(_CODE.fullmatch(name)) and (name.lower() in _CODES or not _is_echo(texts, name))
+
+
+def _is_parameter(texts: Collection[str], name: str) -> bool:
+    """A path like ``input.3``, of which each step counts."""
+    steps = re.findall(r"\w+", name)
+    return bool(_PARAMETER.fullmatch(name)) and all(
+        step in _FIELDS or _PLACE.fullmatch(step) or not _is_echo(texts, step) for step in steps
+    )
+
+
+def _is_echo(texts: Collection[str], name: str) -> bool:
+    said = name.casefold()
+    folded = (text.casefold().strip() for text in texts)
+    return any(said in text or (len(text) >= _ECHOED and text in said) for text in folded)
 
 
 def _kind(status: int, code: str | None, parameter: str | None, envelope: object) -> type[ApiError]:
@@ -155,25 +204,27 @@ def _objects(envelope: object) -> Iterator[dict[str, Any]]:
     yield envelope
 
 
-def _first(objects: list[dict[str, Any]], names: tuple[str, ...], form: re.Pattern[str]) -> str | None:
+def _first(
+    objects: list[dict[str, Any]], names: tuple[str, ...], accepts: Callable[[str], bool]
+) -> str | None:
     for candidate in objects:
         for name in names:
             value = candidate.get(name)
-            if isinstance(value, str) and form.fullmatch(value):
+            if isinstance(value, str) and accepts(value):
                 return value
     return None
 
 
-def _parameter(objects: list[dict[str, Any]]) -> str | None:
+def _parameter(objects: list[dict[str, Any]], accepts: Callable[[str], bool]) -> str | None:
     """``param``, zod's ``path`` or FastAPI's ``loc``, the last two as lists of names and numbers."""
     for candidate in objects:
         for name in ("path", "loc"):
             steps = candidate.get(name)
             if isinstance(steps, list):
                 joined = ".".join(str(step) for step in steps if step != "body")
-                if _PARAMETER.fullmatch(joined):
+                if accepts(joined):
                     return joined
-    return _first(objects, ("param",), _PARAMETER)
+    return _first(objects, ("param",), accepts)
 
 
 def _prose(envelope: object) -> Iterator[str]:
