@@ -28,7 +28,8 @@ from embedq_worker.limiter.exchange import (
 )
 from embedq_worker.limiter.keys import mailbox_key, mailboxes_key, model_key, settings_key
 from embedq_worker.limiter.position import Position
-from embedq_worker.limiter.scripts import Script, exchange_script
+from embedq_worker.limiter.scripts import exchange_script
+from embedq_worker.script import Script
 
 CLOCK = "local function read_clock() return tonumber(ARGV[2]) end"
 """In place of clock.lua: the time comes along with each request."""

@@ -18,8 +18,8 @@ from embedq_worker.intake.scripts import (
     TAKE_KILLERS,
     TAKE_OVER,
     TAKE_SUSPECTS,
-    Script,
 )
+from embedq_worker.script import Script
 
 LEASE = 60.0
 """Seconds; nobody waits for it, a death is told."""

@@ -17,10 +17,11 @@ from typing import cast
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import RedisError
 
 from embedq_worker import names
-from embedq_worker.intake.scripts import BEAT, LEAVE, TAKE_OVER, Script
+from embedq_worker.intake.scripts import BEAT, LEAVE, TAKE_OVER
+from embedq_worker.script import Script
 
 logger = logging.getLogger(__name__)
 
@@ -160,11 +161,7 @@ class Heartbeat:
     async def _run(
         self, client: redis.Redis, script: Script, keys: Sequence[str], arguments: list[str]
     ) -> object:
-        prefixed = [self._prefix + key for key in keys]
-        try:
-            return await client.evalsha(script.digest, len(keys), *prefixed, *arguments)
-        except NoScriptError:
-            return await client.eval(script.text, len(keys), *prefixed, *arguments)
+        return await script.run_async(client, [self._prefix + key for key in keys], arguments)
 
 
 _SAYS = {

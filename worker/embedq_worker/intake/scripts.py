@@ -2,44 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from importlib.resources import files
 
-from redis.exceptions import NoScriptError
+from embedq_worker.script import Script
 
 
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script by its text and digest."""
-
-    text: str
-    digest: str
-
-    def run(self, client: object, keys: list[str], arguments: list[str]) -> object:
-        """Run it through a redis-py client and wait for the reply.
-
-        The text is sent only where it is missing.
-        """
-        evaluate = client.execute_command  # type: ignore[attr-defined]  # any redis-py client, prefixed or not
-        try:
-            return evaluate("EVALSHA", self.digest, len(keys), *keys, *arguments)
-        except NoScriptError:
-            return evaluate("EVAL", self.text, len(keys), *keys, *arguments)
-
-
-def load(name: str) -> Script:
+def _load(name: str) -> Script:
     """The script of that name beside this module."""
-    text = (files(__package__) / f"{name}.lua").read_text()
-    return Script(text, hashlib.sha1(text.encode()).hexdigest())  # noqa: S324 - Redis names scripts by SHA-1
+    return Script((files(__package__) / f"{name}.lua").read_text("utf-8"))
 
 
-FETCH = load("fetch")
-GIVE_BACK = load("give_back")
-BEAT = load("beat")
-TAKE_OVER = load("take_over")
-CLAIM_SUSPECTS = load("claim_suspects")
-TAKE_SUSPECTS = load("take_suspects")
-TAKE_KILLERS = load("take_killers")
-RECORDED = load("recorded")
-LEAVE = load("leave")
+FETCH = _load("fetch")
+GIVE_BACK = _load("give_back")
+BEAT = _load("beat")
+TAKE_OVER = _load("take_over")
+CLAIM_SUSPECTS = _load("claim_suspects")
+TAKE_SUSPECTS = _load("take_suspects")
+TAKE_KILLERS = _load("take_killers")
+RECORDED = _load("recorded")
+LEAVE = _load("leave")

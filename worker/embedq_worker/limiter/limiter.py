@@ -19,7 +19,6 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
-    NoScriptError,
     RedisError,
     ResponseError,
 )
@@ -131,14 +130,9 @@ class Limiter:
                 await asyncio.sleep(_AWAY_WAIT)
 
     async def _exchange(self, request: Request) -> Reply:
-        script = exchange_script()
         keys = (model_key(request.model, self._prefix), mailboxes_key(self._prefix))
-        arguments = (2, *keys, encode_request(request))
         try:
-            try:
-                said = await self._scripts.evalsha(script.digest, *arguments)
-            except NoScriptError:
-                said = await self._scripts.eval(script.text, *arguments)
+            said = await exchange_script().run_async(self._scripts, keys, [encode_request(request)])
             reply = decode_reply(said)
         except (RedisError, OSError, msgspec.DecodeError) as error:
             raise LimiterAway(_trouble(error)) from error

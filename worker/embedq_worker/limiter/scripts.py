@@ -6,23 +6,15 @@ use.
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+
+from embedq_worker.script import Script
 
 _HEAD = "#!lua flags=allow-oom\n"
 """A full Redis must run it too: a lease is a few bytes, and without one nothing drains the queues."""
 _CLOCK = "clock"
 _FILES = ("state", "leases", "rates", "adapt", "pause", "turns", "exchange")
-
-
-@dataclass(frozen=True, slots=True)
-class Script:
-    """A script, and the SHA-1 by which Redis knows it."""
-
-    text: str
-    digest: str
 
 
 def read_lua(name: str) -> str:
@@ -33,5 +25,4 @@ def read_lua(name: str) -> str:
 @cache
 def exchange_script(clock: str | None = None) -> Script:
     """The whole script; ``clock`` is another text for ``clock.lua``, for time that is not the server's."""
-    text = _HEAD + "\n".join([clock or read_lua(_CLOCK), *map(read_lua, _FILES)])
-    return Script(text, hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest())
+    return Script(_HEAD + "\n".join([clock or read_lua(_CLOCK), *map(read_lua, _FILES)]))

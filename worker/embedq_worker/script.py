@@ -1,0 +1,35 @@
+"""A Lua script, known to Redis by its digest; its text is sent only where Redis does not have it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import redis.asyncio
+from redis.exceptions import NoScriptError
+
+
+class Script:
+    """A script by its text, and the SHA-1 by which Redis knows it."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def run(self, client: object, keys: Sequence[str], arguments: Sequence[str]) -> object:
+        """Run it through a redis-py client, prefixed or not, and wait for the reply."""
+        evaluate: Any = client.execute_command  # type: ignore[attr-defined]  # any redis-py client
+        try:
+            return evaluate("EVALSHA", self.digest, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return evaluate("EVAL", self.text, len(keys), *keys, *arguments)
+
+    async def run_async(
+        self, client: redis.asyncio.Redis, keys: Sequence[str], arguments: Sequence[str | bytes]
+    ) -> Any:
+        """Likewise through an asynchronous client."""
+        try:
+            return await client.evalsha(self.digest, len(keys), *keys, *arguments)
+        except NoScriptError:
+            return await client.eval(self.text, len(keys), *keys, *arguments)
