@@ -94,8 +94,9 @@ class ApiError(WorkerError):
 
     ``status`` is the HTTP status, or None where no complete answer came. ``code`` is a short name: the
     service's own where it gave one, else embedq's, or None. ``parameter`` names the request's field that the
-    service objects to. ``retry_after`` is the wait that the service asks for, in seconds. ``model``, and the
-    ``allowance`` where the reply had one, are set by the client.
+    service objects to. ``retry_after`` is the wait that the service asks for, in seconds. ``is_too_long``:
+    whether the service says that a text is longer than the model takes. ``model``, and the ``allowance``
+    where the reply had one, are set by the client.
     """
 
     happened: ClassVar[str] = "the call to the embeddings API failed"
@@ -112,6 +113,7 @@ class ApiError(WorkerError):
         self.code = code
         self.parameter = parameter
         self.retry_after = retry_after
+        self.is_too_long = False
         self.model: str | None = None
         self.allowance: Allowance | None = None
 
@@ -298,3 +300,7 @@ class CollectionBusy(StoreError):
 
 class VectorTooLong(StoreError):
     """No indexable column type holds vectors of so many dimensions."""
+
+
+class BadChunks(StoreError):
+    """Texts of a collection cannot be chunked so; the message says why, and what to choose."""

@@ -78,6 +78,23 @@ _ECHOED = 4
 
 _TOO_LONG = re.compile(r"too large to process|maximum context|context length", re.IGNORECASE)
 """llama.cpp and some gateways say so under a 5xx; it would be retried for ever."""
+_MAY_BE_TOO_LONG = re.compile(
+    r"too (?:large|long|many tokens)|longer than|must have less than|at most \d+ char|input length"
+    r"|token limit|context (?:length|window)|maximum (?:context|input|sequence|token)"
+    r"|exceed\w* [^.]{0,60}(?:limit|maximum|length|tokens)",
+    re.IGNORECASE,
+)
+"""Under a status that refuses the input. Where this is wrong, a text is at worst asked for again in parts."""
+_TOO_LONG_CODES = frozenset(
+    {
+        "context_length_exceeded",
+        "contextwindowexceedederror",
+        "string_above_max_length",
+        "too_big",
+        "too_long",
+        "string_too_long",
+    }
+)  # fmt: skip  a word list
 _PROSE_LENGTH = 300
 """Characters of prose that are searched; further on it may quote the text."""
 
@@ -102,7 +119,15 @@ def classify(status: int, body: bytes, headers: Mapping[str, str], texts: Collec
     code = _first(objects, ("code", "type", "error_type", "kind", "name"), partial(_is_code, texts))
     parameter = _parameter(objects, partial(_is_parameter, texts))
     kind = _kind(status, code, parameter, envelope)
-    return kind(status, code, parameter, read_retry_after(headers))
+    error = kind(status, code, parameter, read_retry_after(headers))
+    error.is_too_long = kind is BadInput and _is_too_long(status, code, envelope)
+    return error
+
+
+def _is_too_long(status: int, code: str | None, envelope: object) -> bool:
+    if status == 413 or (code or "").lower() in _TOO_LONG_CODES:
+        return True
+    return any(_MAY_BE_TOO_LONG.search(prose[:_PROSE_LENGTH]) for prose in _prose(envelope))
 
 
 def _is_code(texts: Collection[str], name: str) -> bool:

@@ -13,8 +13,9 @@ from embedq.errors import BrokerUnavailable
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.errors import CollectionBusy
 from embedq_worker.settings import Settings
-from embedq_worker.store.collection import Quantization, VectorType
+from embedq_worker.store.collection import OnTooLong, Quantization, VectorType
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
+from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.queues import Waiting, purge, waiting
 
 
@@ -57,6 +58,23 @@ def collection() -> None:
     show_default=True,
     help="Who orders the writes of one id: the broker's clock, or the integers that producers give.",
 )
+@click.option(
+    "--on-too-long",
+    type=click.Choice(["error", "truncate", "chunk"]),
+    default="error",
+    show_default=True,
+    help="A text longer than the model takes becomes a dead letter, is cut, or becomes several rows.",
+)
+@click.option(
+    "--chunk-tokens",
+    type=click.IntRange(min=1),
+    help="Tokens of a chunk at most; longer texts become several rows. Default: what the model takes.",
+)
+@click.option(
+    "--chunk-overlap",
+    type=click.IntRange(min=0),
+    help="Tokens that a chunk repeats of the one before at most. Default: a tenth of --chunk-tokens.",
+)
 def create(
     name: str,
     model: str,
@@ -66,6 +84,9 @@ def create(
     text_search: str,
     schema: str,
     versions: Versions,
+    on_too_long: OnTooLong,
+    chunk_tokens: int | None,
+    chunk_overlap: int | None,
 ) -> None:
     """Create a collection: a table NAME with a vector column, and the function NAME_search.
 
@@ -85,6 +106,7 @@ def create(
             versions=versions,
             quantization=quantization,
             text_search=text_search,
+            long_texts=LongTexts(on_too_long, chunk_tokens, chunk_overlap),
         )
         click.echo(
             f"{made.name}: {made.model}, {made.vector_type}({made.dimensions}) in schema {made.table_schema}"

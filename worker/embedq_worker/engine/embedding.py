@@ -1,63 +1,87 @@
 """Items that wait for the vectors of their parts.
 
 A part is asked for like any other text: it shares requests, and equal texts are asked for once. An item goes
-on when its last vector has come, and dies as a whole where the service refuses one of its parts.
+on when its last vector has come, and dies as a whole where the service refuses one of its parts. Long texts
+are split in a thread first, one after the other; where the service calls a part too long all the same, it is
+made smaller a few times.
 """
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 
+from embedq_worker.engine.splitter import MOST_TRIES, Splitter
+from embedq_worker.engine.steady import described, steadily
 from embedq_worker.engine.texts import Asker, Shape
 from embedq_worker.engine.work import RunningItem, Vector, content_hash
-from embedq_worker.errors import ApiError
+from embedq_worker.errors import ApiError, BadInput, NotCalled
 from embedq_worker.limiter import Flow
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.rows import Part
+
+logger = logging.getLogger(__name__)
+
+_ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
 
 
 class Embeddings:
     """Gets the items of one collection the vectors of their parts.
 
     ``embedded(item)`` is called when all have come and the item has its parts, ``refused(item, error)`` when
-    one will not come; ``NotCalled`` then means that nobody waits any more. Each item is told of once.
+    one will not come; ``NotCalled`` then means that nobody waits any more. Each item is told of once. Without
+    a ``splitter`` every text is its only part.
     """
 
     def __init__(
         self,
         collection: Collection,
         asker: Asker,
+        splitter: Splitter | None,
         *,
         embedded: Callable[[RunningItem], None],
         refused: Callable[[RunningItem, ApiError], None],
     ) -> None:
         self._collection = collection
         self._asker = asker
+        self._splitter = splitter
         self._shape = Shape(collection.dimensions, "document")
         self._embedded = embedded
         self._refused = refused
+        self._cuts = collection.on_too_long == "truncate"
+        self._long: deque[_WaitingPart] = deque()
+        self._arrived = asyncio.Event()
         self.waiting = 0
         """Items whose vectors are waited for."""
         self.is_over = False
         """Whether the collection was dropped."""
+
+    async def run(self) -> None:
+        """Split long texts for ever, where they are split at all."""
+        if self._splitter is not None:
+            step = partial(self._split_next, self._splitter)
+            await steadily(step, f"splitting texts of collection {self._collection.name}")
 
     def let_go(self) -> None:
         """The collection was dropped: nobody waits any more."""
         self.is_over = True
 
     def ask(self, item: RunningItem) -> None:
-        """Have an item's text embedded."""
+        """Have an item's text embedded, whole or in parts."""
         assert item.text is not None
         self.waiting += 1
-        flow = Flow(item.job.lane, self._collection.name)
-        self._asker.ask(item.content_hash, item.text, self._shape, flow, _Whole(self, item))
-
-    def ask_for_parts(self, item: RunningItem, texts: Sequence[str]) -> None:
-        """Have an item embedded in parts, in the text's order."""
-        self.waiting += 1
-        flow = Flow(item.job.lane, self._collection.name)
-        for part in _InParts(self, item, texts).parts:
-            self._asker.ask(content_hash(part.text), part.text, self._shape, flow, part)
+        if self._splitter is None:
+            flow = Flow(item.job.lane, self._collection.name)
+            self._asker.ask(item.content_hash, item.text, self._shape, flow, _Whole(self, item))
+            return
+        whole = _InParts(self, item, item.text).parts
+        if self._splitter.fits(item.text):
+            self._ask_for(whole)
+        else:
+            self._split(whole[0])
 
     def came(self, item: RunningItem, parts: tuple[Part, ...]) -> None:
         """The last vector of an item has come."""
@@ -69,6 +93,41 @@ class Embeddings:
         """A vector of an item will not come."""
         self.waiting -= 1
         self._refused(item, error)
+
+    def make_smaller(self, part: _WaitingPart, error: ApiError) -> bool:
+        """Whether a part that the service refuses is asked for again, with less text."""
+        if not error.is_too_long or part.refusals >= MOST_TRIES or part.is_gone:
+            return False
+        part.refusals += 1
+        self._split(part)
+        return True
+
+    def _ask_for(self, parts: Sequence[_WaitingPart]) -> None:
+        for part in parts:
+            item = part.item
+            key = item.content_hash if part.asked is item.text else content_hash(part.asked)
+            flow = Flow(item.job.lane, self._collection.name)
+            self._asker.ask(key, part.asked, self._shape, flow, part)
+
+    def _split(self, part: _WaitingPart) -> None:
+        self._long.append(part)
+        self._arrived.set()
+
+    async def _split_next(self, splitter: Splitter) -> None:
+        while not self._long:
+            self._arrived.clear()
+            await self._arrived.wait()
+        part = self._long.popleft()
+        if part.is_gone:
+            part.refused(_ABANDONED, 0)
+            return
+        try:
+            texts = await asyncio.to_thread(splitter.split, part.content, part.refusals)
+        except Exception as error:
+            logger.error("a text could not be split: %s", described(error))
+            part.refused(BadInput(code="not_split"), 0)
+        else:
+            self._ask_for(part.cut(texts[0]) if self._cuts else part.divide(texts))
 
 
 class _Whole:
@@ -96,58 +155,86 @@ class _Whole:
 
 
 class _InParts:
-    """An item in several parts, and how many of their vectors are missing."""
+    """An item whose text is or may be split, and how many of its parts' vectors are missing."""
 
-    __slots__ = ("_embeddings", "_is_over", "_item", "_missing", "parts")
+    __slots__ = ("_embeddings", "_is_over", "_missing", "item", "parts")
 
-    def __init__(self, embeddings: Embeddings, item: RunningItem, texts: Sequence[str]) -> None:
+    def __init__(self, embeddings: Embeddings, item: RunningItem, text: str) -> None:
         self._embeddings = embeddings
-        self._item = item
-        self._missing = len(texts)
+        self.item = item
+        self._missing = 1
         self._is_over = False
         """Whether its news was told."""
-        self.parts = [_WaitingPart(self, text) for text in texts]
+        self.parts = [_WaitingPart(self, text, 0)]
 
     @property
     def is_gone(self) -> bool:
-        return self._is_over or self._embeddings.is_over or self._item.job.is_released
+        return self._is_over or self._embeddings.is_over or self.item.job.is_released
+
+    def divide(self, part: _WaitingPart, texts: Sequence[str]) -> list[_WaitingPart]:
+        """Put parts with these texts in the place of one."""
+        smaller = [_WaitingPart(self, text, part.refusals) for text in texts]
+        at = self.parts.index(part)
+        self.parts[at : at + 1] = smaller
+        self._missing += len(smaller) - 1
+        return smaller
 
     def embedded(self, tokens: int, attempts: int) -> None:
         """A part has its vector."""
-        item = self._item
+        item = self.item
         item.tokens += tokens
         item.attempts = max(item.attempts, attempts)
         self._missing -= 1
         if not self._missing and not self._is_over:
             self._is_over = True
-            self._embeddings.came(item, tuple(Part(part.text, part.vector) for part in self.parts))
+            self._embeddings.came(item, tuple(Part(part.content, part.vector) for part in self.parts))
 
-    def refused(self, error: ApiError, attempts: int) -> None:
-        """A part will have none; the others are not waited for any more."""
-        if not self._is_over:
-            self._is_over = True
-            self._item.attempts = max(self._item.attempts, attempts)
-            self._embeddings.fail(self._item, error)
+    def refused(self, part: _WaitingPart, error: ApiError, attempts: int) -> None:
+        """A part will have no vector as it is; the others are not waited for any more."""
+        if self._is_over or self._embeddings.make_smaller(part, error):
+            return
+        self._is_over = True
+        self.item.attempts = max(self.item.attempts, attempts)
+        self._embeddings.fail(self.item, error)
 
 
 class _WaitingPart:
     """A part that waits for its vector."""
 
-    __slots__ = ("_whole", "text", "vector")
+    __slots__ = ("_whole", "asked", "content", "refusals", "vector")
 
-    def __init__(self, whole: _InParts, text: str) -> None:
+    def __init__(self, whole: _InParts, content: str, refusals: int) -> None:
         self._whole = whole
-        self.text = text
+        self.content = content
+        self.asked = content
+        """What of the content is embedded."""
+        self.refusals = refusals
+        """How often it was too long for the service, and what it was divided from."""
         self.vector: Vector
         """Once it has come."""
 
     @property
+    def item(self) -> RunningItem:
+        """Whose part it is."""
+        return self._whole.item
+
+    @property
     def is_gone(self) -> bool:
         return self._whole.is_gone
+
+    def cut(self, text: str) -> list[_WaitingPart]:
+        """Ask for the beginning of the content alone; the content is stored all the same."""
+        self.asked = text
+        self.item.truncated = text != self.content
+        return [self]
+
+    def divide(self, texts: Sequence[str]) -> list[_WaitingPart]:
+        """Let smaller parts take its place."""
+        return self._whole.divide(self, texts)
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
         self.vector = vector
         self._whole.embedded(tokens, attempts)
 
     def refused(self, error: ApiError, attempts: int) -> None:
-        self._whole.refused(error, attempts)
+        self._whole.refused(self, error, attempts)

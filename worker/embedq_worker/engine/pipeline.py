@@ -19,6 +19,7 @@ from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
 from embedq_worker.engine.embedding import Embeddings
 from embedq_worker.engine.insisting import insist
+from embedq_worker.engine.splitter import splitter_of
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Asker
 from embedq_worker.engine.work import Outcome, RunningItem
@@ -61,7 +62,11 @@ class Pipeline:
             changed=self._take_again,
         )
         self._embeddings = Embeddings(
-            collection, dispatcher, embedded=self.embedded, refused=self._refused_by_the_service
+            collection,
+            dispatcher,
+            splitter_of(collection, model),
+            embedded=self.embedded,
+            refused=self._refused_by_the_service,
         )
         self.tasks: list[asyncio.Task[None]] = []
 
@@ -70,6 +75,7 @@ class Pipeline:
         self.tasks = [
             asyncio.create_task(steadily(self._admit, "admitting items")),
             asyncio.create_task(self._writes.run()),
+            asyncio.create_task(self._embeddings.run()),
         ]
 
     async def finish_writes(self) -> None:
@@ -100,7 +106,7 @@ class Pipeline:
         """Take an item that keeps the contract's rules."""
         if item.text is None:
             self._writes.add(item, Change.DELETE)
-        elif self._too_long(item.text):
+        elif self.collection.on_too_long == "error" and self._too_long(item.text):
             self._dead(item, cause="text", code="too_long")
         else:
             self._take_again(item)

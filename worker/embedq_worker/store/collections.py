@@ -16,6 +16,7 @@ from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError,
 from embedq_worker.store.collection import Collection, Quantization, VectorType
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import drop_functions, make_functions
+from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.quantization import MOST_DIMENSIONS
 
 COUNTED_ROWS = 100_000
@@ -50,18 +51,21 @@ def create_collection(
     versions: Versions = "clock",
     quantization: Quantization = "none",
     text_search: str = "simple",
+    long_texts: LongTexts | None = None,
 ) -> Collection:
     """Make a collection, its table and its functions, or nothing at all.
 
     ``dimensions`` and ``vector_type`` default to the model's own and to the type that an index of that
-    ``quantization`` takes; ``text_search`` is a configuration of full text search. One that exists with the
-    same settings is returned as it is. Raises ``CollectionConflict``, ``VectorTooLong``,
-    ``BadDimensions`` and ``StoreError``.
+    ``quantization`` takes; ``text_search`` is a configuration of full text search. Long texts are
+    dead letters unless ``long_texts`` says otherwise. One that exists with the same settings is returned as
+    it is. Raises ``CollectionConflict``, ``VectorTooLong``, ``BadDimensions``, ``BadChunks`` and
+    ``StoreError``.
     """
     _check_names(name, schema)
     if dimensions is None:
         dimensions = model.dimensions
     model.check_dimensions(dimensions)
+    long_texts = (long_texts or LongTexts()).of(model)
     wanted = Collection(
         id=0,
         name=name,
@@ -73,6 +77,9 @@ def create_collection(
         versions=versions,
         quantization=quantization,
         text_search=_text_search(connection, text_search),
+        on_too_long=long_texts.on_too_long,
+        chunk_tokens=long_texts.chunk_tokens,
+        chunk_overlap=long_texts.chunk_overlap,
     )
     with store_errors(f"collection {name!r} was not created"), connection.transaction():
         connection.execute(statement("lock_collections"))
@@ -209,6 +216,9 @@ def _check_same(connection: Connection, existing: Collection, wanted: Collection
         "versions",
         "quantization",
         "text_search",
+        "on_too_long",
+        "chunk_tokens",
+        "chunk_overlap",
     )
     pairs = [(each, getattr(existing, each), getattr(wanted, each)) for each in settings]
     differences = [f"{each} {is_!r}, not {asked!r}" for each, is_, asked in pairs if is_ != asked]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from embedq_worker.tokens.counter import Counter
 from embedq_worker.tokens.estimator import Estimator
 
-__all__ = ["Estimator"]
+__all__ = ["Counter", "Estimator"]

@@ -1,0 +1,220 @@
+"""What of a long text is embedded: chunks that cover it, or its beginning, within the model's limits."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from math import inf
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from embedq_worker.catalogue import Model
+from embedq_worker.catalogue.model import count_characters
+from embedq_worker.engine import splitter as module
+from embedq_worker.engine.splitter import MOST_TRIES, Chunker, Cutter, SplitFailed, Splitter, splitter_of
+from embedq_worker.settings import Settings
+from embedq_worker.store.collection import Collection, OnTooLong
+from embedq_worker.tokens import Counter
+
+SMALL = Model(id="small", dimensions=4, max_tokens=100)
+OPENAI = Settings().catalogue.usable("text-embedding-3-small")
+"""Counted exactly, for its tokenizer is installed here."""
+CAPPED = Model(id="capped", dimensions=4, max_chars_alone=50)
+PREFIXED = Model(id="prefixed", dimensions=4, max_tokens=40, document_prefix="passage: " * 3)
+GREEDY = Model(id="greedy", dimensions=4, max_tokens=100, tokens_per_byte=1.5)
+PROSE = "A lease lapses by itself. Nobody waits for it, and nobody has to. "
+
+
+def collection(
+    on_too_long: OnTooLong = "chunk", tokens: int | None = None, overlap: int | None = None
+) -> Collection:
+    """A collection that does this with long texts."""
+    return Collection(
+        id=1,
+        name="docs",
+        table_schema="public",
+        table_name="docs",
+        model="m",
+        dimensions=4,
+        vector_type="vector",
+        versions="clock",
+        on_too_long=on_too_long,
+        chunk_tokens=tokens,
+        chunk_overlap=overlap,
+    )
+
+
+texts = st.lists(
+    st.sampled_from(
+        [
+            "word ",
+            "Sentence. ",
+            "\n",
+            "\n\n",
+            "  \t",
+            "中文",
+            "。",
+            "👩‍👩‍👧",
+            "e\u0301",
+            "1234567890",
+            "x" * 40,
+        ]
+    )
+    | st.text(max_size=5),
+    min_size=1,
+    max_size=120,
+).map("".join)
+long_texts = texts.filter(lambda text: bool(text.strip()))
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"), [(SMALL, 80), (OPENAI, 64), (CAPPED, 512), (PREFIXED, 64), (GREEDY, 64)]
+)
+@pytest.mark.parametrize("overlap", [0, 20])
+def test_chunks_cover_the_text(model: Model, tokens: int, overlap: int) -> None:
+    """In order, with nothing but white space between them, each within the limits, and always the same."""
+    chunker = Chunker(collection(tokens=tokens, overlap=overlap), model)
+
+    @settings(deadline=None, max_examples=60)
+    @given(long_texts)
+    @example(PROSE * 40)
+    @example("x" * 3000)
+    @example(" " * 2000 + "a" + " " * 2000 + "b")
+    @example("中" * 900)
+    def check(text: str) -> None:
+        spans = chunker.spans(text)
+        assert spans == Chunker(collection(tokens=tokens, overlap=overlap), model).spans(text)
+        assert_covered(text, spans, overlap, chunker)
+        sent = [model.document_prefix + chunk for _, chunk in spans]
+        assert all(count_characters(each) <= (model.max_chars_alone or inf) for each in sent)
+        assert all(Counter(model).count(each) <= min(tokens, model.max_tokens) for each in sent)
+
+    check()
+
+
+def assert_covered(text: str, spans: list[Span], overlap: int, splitter: Splitter) -> None:
+    """Every character is in a chunk, but for white space between two; no chunk repeats more than may be."""
+    end = 0
+    before = -1
+    for start, chunk in spans:
+        assert chunk
+        assert text.startswith(chunk, start)
+        assert start > before
+        assert not text[end:start].strip()
+        assert splitter.size(text[start:end]) <= overlap
+        before, end = start, max(end, start + len(chunk))
+    assert not text[end:].strip()
+
+
+def test_a_text_within_the_limits_is_left_alone() -> None:
+    """With its white space; and a short one without being counted."""
+    chunker = Chunker(collection(tokens=80), SMALL)
+    assert chunker.split("  a text\n") == ["  a text\n"]
+    assert chunker.fits("a")
+    assert not chunker.fits("a" * 500)
+
+
+@given(texts)
+def test_what_fits_is_within_the_limits(text: str) -> None:
+    """The quick look is never wrong that way."""
+    for model in (SMALL, OPENAI, CAPPED, PREFIXED):
+        for splitter in (Chunker(collection(tokens=80), model), Cutter(model)):
+            if splitter.fits(text):
+                assert splitter.size(text) <= splitter.most_tokens
+                assert splitter.split(text) == [text]
+
+
+@pytest.mark.parametrize("splitter", [Chunker(collection(tokens=80), SMALL), Cutter(SMALL)])
+@pytest.mark.parametrize("text", [PROSE * 3, "x" * 120, "中" * 40], ids=["prose", "word", "wide"])
+def test_what_the_service_refuses_becomes_smaller_each_time(splitter: Splitter, text: str) -> None:
+    """By a third, or by nearly as much where words end elsewhere, until the tries are over."""
+    size = splitter.size(text)
+    for refusals in range(1, MOST_TRIES + 1):
+        parts = splitter.split(text, refusals)
+        if isinstance(splitter, Chunker):
+            text = parts[0]  # what is refused next
+            assert len(parts) > 1
+        assert all(0 < splitter.size(part) <= size * 0.75 for part in parts)
+        size = max(splitter.size(part) for part in parts)
+
+
+def test_a_text_is_cut_after_a_word() -> None:
+    """It is the text's beginning, as long as the limit lets it be, and less than a tenth shorter."""
+    cutter = Cutter(OPENAI)
+    text = PROSE * 2000
+    (cut,) = cutter.split(text)
+    assert text.startswith(cut)
+    assert not cut[-1].isspace()
+    assert text[len(cut)].isspace()
+    assert 0.9 * OPENAI.max_tokens <= Counter(OPENAI).count(cut) <= OPENAI.max_tokens
+
+
+@pytest.mark.parametrize("whole", ["👩‍👩‍👧", "e\u0301\u0302", "👍🏽", "x"])
+def test_no_character_is_cut_in_two(whole: str) -> None:
+    """What is drawn as one stays together, in a text without words."""
+    cutter = Cutter(CAPPED)
+    for before in range(8):
+        (cut,) = cutter.split("a" * before + whole * 60)
+        assert not (len(cut) - before) % len(whole)
+        assert len(cut) > 30 / len(whole)
+
+
+def test_no_text_is_cut_for_a_doubtful_estimate() -> None:
+    """The service is asked first, up to twice the limit; with a tokenizer there is no doubt."""
+    cutter = Cutter(SMALL)
+    doubtful = PROSE * 4
+    assert cutter.most_tokens < cutter.size(doubtful) <= 2 * cutter.most_tokens
+    assert cutter.split(doubtful) == [doubtful]
+    assert len(cutter.split(doubtful, 1)[0]) < len(doubtful)
+    assert cutter.size(cutter.split(PROSE * 9)[0]) <= cutter.most_tokens
+
+
+def test_what_a_collection_does() -> None:
+    """By its setting."""
+    assert splitter_of(collection("error"), SMALL) is None
+    assert isinstance(splitter_of(collection("truncate"), SMALL), Cutter)
+    assert isinstance(splitter_of(collection("chunk", 64, 0), SMALL), Chunker)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        PROSE * 16_000,
+        "a" * (1 << 20),
+        "中" * 350_000,
+        " a" * 524_288,
+        "👩‍👩‍👧" * 58_000,
+        "x" + " " * (1 << 20) + "y",
+    ],
+    ids=["prose", "one word", "no sentences", "spaces", "emoji", "blank"],
+)
+@pytest.mark.parametrize("tokens", [256, 8000])
+def test_a_long_text_takes_no_minute(text: str, tokens: int) -> None:
+    """A message's worth of anything: alone, the library took minutes for a word of 1 MiB."""
+    chunker = Chunker(collection(tokens=tokens, overlap=20), Model(id="m", dimensions=4, max_tokens=8192))
+    began = time.monotonic()
+    chunks = chunker.split(text)
+    assert time.monotonic() - began < 30
+    assert max(chunker.size(chunk) for chunk in chunks) <= tokens
+
+
+class Panic(BaseException):
+    """As Rust's, which is no ``Exception``."""
+
+
+def test_a_panic_of_the_library_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It ends no thread, and no loop."""
+
+    class Broken:
+        @staticmethod
+        def from_callback(_: Callable[[str], int], *__: int) -> Broken:
+            return Broken()
+
+        def chunk_indices(self, _: str) -> list[tuple[int, str]]:
+            raise Panic
+
+    monkeypatch.setattr(module, "TextSplitter", Broken)
+    with pytest.raises(SplitFailed, match="Panic"):
+        Chunker(collection(tokens=64), SMALL).split(PROSE * 40)
