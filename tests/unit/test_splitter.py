@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
 from embedq_worker.engine import splitter as module
-from embedq_worker.engine.splitter import MOST_TRIES, Chunker, Cutter, SplitFailed, Splitter, splitter_of
+from embedq_worker.engine.splitter import (
+    MOST_TRIES,
+    Chunker,
+    Cutter,
+    Span,
+    SplitFailed,
+    Splitter,
+    splitter_of,
+)
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, OnTooLong
 from embedq_worker.tokens import Counter
