@@ -14,7 +14,14 @@ from embedq.contract import REGISTRY_KEY, queue_name
 from embedq.errors import UnknownCollection
 from embedq_sql import statement
 from embedq_worker.catalogue import DimensionRange, Model
-from embedq_worker.errors import BadDimensions, CollectionBusy, CollectionConflict, StoreError, VectorTooLong
+from embedq_worker.errors import (
+    BadChunks,
+    BadDimensions,
+    CollectionBusy,
+    CollectionConflict,
+    StoreError,
+    VectorTooLong,
+)
 from embedq_worker.store import collections as stored
 from embedq_worker.store.collection import Collection, Quantization, VectorType
 from embedq_worker.store.collections import (
@@ -27,6 +34,7 @@ from embedq_worker.store.collections import (
 )
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.dead_letters import count_dead_letters
+from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.queues import purge, waiting
 from embedq_worker.store.registry import publish_registry
 
@@ -107,6 +115,10 @@ def test_creating_again_changes_nothing(connection: Connection) -> None:
         ({"vector_type": "halfvec"}, "vector_type 'vector', not 'halfvec'"),
         ({"versions": "given"}, "versions 'clock', not 'given'"),
         ({"model": Model(id="other", dimensions=8)}, "model 'small', not 'other'"),
+        (
+            {"long_texts": LongTexts("chunk", 100)},
+            "on_too_long 'error', not 'chunk'; chunk_tokens None, not 100",
+        ),
     ],
 )
 def test_other_settings_are_refused(connection: Connection, changed: dict[str, object], said: str) -> None:
@@ -117,6 +129,17 @@ def test_other_settings_are_refused(connection: Connection, changed: dict[str, o
         create_collection(connection, **{"name": "docs", "model": MODEL, **changed})  # type: ignore[arg-type] # parametrised
 
     assert list_collections(connection) == [first]
+
+
+def test_long_texts_are_registered(connection: Connection) -> None:
+    """With the defaults that the model gives, so that repeating the command changes nothing."""
+    made = create_collection(connection, name="docs", model=MODEL, long_texts=LongTexts("chunk"))
+
+    assert (made.on_too_long, made.chunk_tokens, made.chunk_overlap) == ("chunk", 8192, 819)
+    assert create_collection(connection, name="docs", model=MODEL, long_texts=LongTexts("chunk")) == made
+    assert get_collection(connection, "docs") == made
+    with pytest.raises(BadChunks, match="8192 at most"):
+        create_collection(connection, name="more", model=MODEL, long_texts=LongTexts("chunk", 9000))
 
 
 @pytest.mark.parametrize("taken", ["docs", "docs_pkey", "docs_metadata_idx"])

@@ -27,6 +27,7 @@ from embedq.testing import vector_of
 from embedq_worker.engine.delivery import Delivery, read_job, version_of
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.pipeline import Pipeline
+from embedq_worker.engine.splitter import splitter_of
 from embedq_worker.engine.texts import Shape, Waiter
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Summary
 from embedq_worker.limiter import Flow
@@ -36,10 +37,12 @@ from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import connect
 from embedq_worker.store.database import Database
+from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.writer import Writer
 
 DIMENSIONS = 4
+LONG, LONGER = (" ".join(f"Sentence {number} of {most}." for number in range(most)) for most in (40, 80))
 MODEL = Settings().catalogue.usable("text-embedding-3-small")
 EPOCH = 1_700_000_000
 """Seconds: versions of the clock count from here, a second each, so that a float holds them."""
@@ -67,7 +70,7 @@ writes = st.lists(
         Write,
         st.sampled_from("ab"),
         st.integers(0, 3),
-        st.sampled_from([None, "x", "y", "z"]),
+        st.sampled_from([None, "x", "y", LONG, LONGER]),
         st.integers(0, 1),
         st.booleans(),
     ),
@@ -85,10 +88,11 @@ def model(written: Iterable[Write]) -> dict[str, Write]:
 
 
 class Vectors:
-    """In place of the dispatcher: a vector for each text, a moment later, and a count of the texts."""
+    """In place of the dispatcher: a vector for each text, some moments later, and a count of the texts."""
 
     def __init__(self) -> None:
         self.asked = 0
+        self._delays = random.Random(3)
 
     def ask(self, key: bytes, text: str, shape: Shape, flow: Flow, waiter: Waiter) -> None:
         """Answer as the service would."""
@@ -96,7 +100,8 @@ class Vectors:
         assert flow.collection == "docs"
         self.asked += 1
         vector = vector_of(text, shape.dimensions)
-        asyncio.get_running_loop().call_soon(waiter.embedded, vector, 1, 1)
+        delay = self._delays.random() / 1000
+        asyncio.get_running_loop().call_later(delay, waiter.embedded, vector, 1, 1)
 
 
 class Worker:
@@ -177,12 +182,18 @@ def metadata_of(each: Write) -> dict[str, Any]:
 class Fleet:
     """Two workers on one collection, and what is stored of a run's ids."""
 
-    def __init__(self, database_url: str, versions: Versions) -> None:
+    def __init__(self, database_url: str, versions: Versions, long_texts: LongTexts | None = None) -> None:
         self._url = database_url
         with connect(database_url) as connection:
             self.collection = create_collection(
-                connection, name="docs", model=MODEL, dimensions=DIMENSIONS, versions=versions
+                connection,
+                name="docs",
+                model=MODEL,
+                dimensions=DIMENSIONS,
+                versions=versions,
+                long_texts=long_texts,
             )
+        self._splitter = splitter_of(self.collection, MODEL)
 
     @asynccontextmanager
     async def workers(self) -> AsyncIterator[list[Worker]]:
@@ -202,6 +213,12 @@ class Fleet:
         """A write's version as it is stored."""
         return version if self.collection.versions == "given" else (EPOCH + version) * 1_000_000
 
+    def parts(self, each: Write) -> list[str]:
+        """The contents of a write's rows."""
+        if each.text is None:
+            return []
+        return [each.text] if self._splitter is None else self._splitter.split(each.text)
+
     def check(self, prefix: str, written: Sequence[Write]) -> None:
         """Hold ledger and table against the model."""
         expected = model(written)
@@ -213,7 +230,7 @@ class Fleet:
             ).fetchall()
             rows = connection.execute(
                 "SELECT id, chunk, content, version, metadata, embedding::real[] FROM docs"
-                " WHERE starts_with(id, %s) ORDER BY id",
+                " WHERE starts_with(id, %s) ORDER BY id, chunk",
                 (prefix,),
             ).fetchall()
         alive = {item_id: each for item_id, each in sorted(expected.items()) if each.text is not None}
@@ -222,24 +239,29 @@ class Fleet:
                 prefix + item_id,
                 self.stored_version(each.version),
                 each.order[1],
-                int(item_id in alive),
+                len(self.parts(each)),
                 item_id in alive,
                 item_id not in alive,
             )
             for item_id, each in sorted(expected.items())
         ]
         assert [row[:5] for row in rows] == [
-            (prefix + item_id, 0, each.text, self.stored_version(each.version), metadata_of(each))
+            (prefix + item_id, chunk, content, self.stored_version(each.version), metadata_of(each))
             for item_id, each in alive.items()
+            for chunk, content in enumerate(self.parts(each))
         ]
         for row in rows:
             assert np.array_equal(np.array(row[5], np.float32), vector_of(row[2], DIMENSIONS))
 
 
-@pytest.mark.parametrize("versions", ["clock", "given"])
-def test_any_order_ends_in_the_same_rows(database_url: str, versions: Versions) -> None:
-    """Puts, touches and deletes of few ids, doubled and shuffled, over two workers, with commits between."""
-    fleet = Fleet(database_url, versions)
+@pytest.mark.parametrize(("versions", "chunked"), [("clock", False), ("given", False), ("given", True)])
+def test_any_order_ends_in_the_same_rows(database_url: str, versions: Versions, chunked: bool) -> None:
+    """Puts, touches and deletes of few ids, doubled and shuffled, over two workers, with commits between.
+
+    Where long texts are chunked, an id's rows are its last text's, however many others had.
+    """
+    fleet = Fleet(database_url, versions, LongTexts("chunk", 64) if chunked else None)
+    assert (1 < len(fleet.parts(Write("a", 1, LONG))) < len(fleet.parts(Write("a", 1, LONGER)))) == chunked
     with asyncio.Runner() as runner:
         context = fleet.workers()
         workers = runner.run(context.__aenter__())
@@ -260,6 +282,7 @@ def test_any_order_ends_in_the_same_rows(database_url: str, versions: Versions) 
         @given(writes)
         @example([Write("a", 1, "x"), Write("a", 2, None, 0, True), Write("a", 1, "x", 1, True)])
         @example([Write("a", 1, "x"), Write("a", 2, "x", 0, True), Write("a", 2, "y", 1), Write("a", 3, "x")])
+        @example([Write("a", 1, LONG), Write("a", 2, LONGER, 1), Write("a", 3, "x", 0, True)])
         @example([Write("a", 1, None), Write("a", 1, "x", 1), Write("a", 1, None, 0, True)])
         def check(sequence: list[Write]) -> None:
             prefix = f"{next(_runs)}-"

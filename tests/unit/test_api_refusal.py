@@ -263,3 +263,40 @@ def test_an_error_without_facts_still_has_a_message() -> None:
     """A bare error is a sentence too."""
     assert "no details" in str(Transient())
     assert "status" in str(ApiError(500))
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, openai("context_length_exceeded")),
+        (
+            400,
+            openai(
+                None, "invalid_request_error", message="This model's maximum context length is 8192 tokens"
+            ),
+        ),
+        (400, openai("400", "BadRequestError", message="litellm.ContextWindowExceededError: context window")),
+        (413, {"message": "x", "type": "validation"}),
+        (422, {"error": "Input validation error: `inputs` must have less than 512 tokens. Given: 900"}),
+        (400, problem(400, "BadRequestException", data=ZOD)),
+        (500, openai(500, message=TOO_LARGE)),
+    ],
+)
+def test_refusals_that_say_too_long(status: int, body: object) -> None:
+    """However a service says it."""
+    assert classify(status, json.dumps(body).encode(), {}).is_too_long
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (400, problem(400, "BadRequestException", data=[{"code": "custom", "path": ["input"]}])),
+        (400, openai("content_filter")),
+        (422, FASTAPI),
+        (401, openai("invalid_api_key", message="the key is too long")),
+        (503, openai(None, message="too many tokens in flight")),
+    ],
+)
+def test_refusals_that_do_not(status: int, body: object) -> None:
+    """Nor do those that are not about the text."""
+    assert not classify(status, json.dumps(body).encode(), {}).is_too_long
