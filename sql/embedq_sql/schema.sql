@@ -198,14 +198,42 @@ END
 $$;
 COMMENT ON FUNCTION embedq.check_generation IS 'True, or an error that says that a query vector comes from another model than a collection''s vectors. With the rights of its owner: whoever may search need not read the registry.';
 
-CREATE FUNCTION embedq.search(collection text, query vector, k integer DEFAULT 10)
+CREATE TYPE embedq.hit AS (
+    id text,
+    chunk integer,
+    content text,
+    metadata jsonb,
+    distance double precision
+);
+COMMENT ON TYPE embedq.hit IS 'A row that was found; what the search functions of collections return first.';
+
+CREATE FUNCTION embedq.use_settings(settings jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    before jsonb := '{}';
+    setting record;
+BEGIN
+    FOR setting IN SELECT key, value FROM jsonb_each_text(settings) LOOP
+        before := before || jsonb_build_object(setting.key, current_setting(setting.key, true));
+        PERFORM set_config(setting.key, setting.value, true);
+    END LOOP;
+    RETURN before;
+END
+$$;
+COMMENT ON FUNCTION embedq.use_settings IS 'Sets settings for the rest of the transaction and returns what they were, for a second call that sets them back. A function''s SET clause would keep it from being restored from a dump by other than superusers.';
+
+CREATE FUNCTION embedq.search(
+    collection text, query vector, k integer DEFAULT 10, filter jsonb DEFAULT NULL, generation integer DEFAULT NULL
+)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
 LANGUAGE plpgsql STABLE ROWS 10
 AS $$
 DECLARE
     registered embedq.collection;
     given integer := cardinality(query::real[]);  -- a cast needs no search path, unlike vector_dims
-    scan text := coalesce(nullif(current_setting('hnsw.iterative_scan', true), ''), 'off');
+    before jsonb;
 BEGIN
     SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.name = search.collection;
     IF NOT FOUND THEN
@@ -216,12 +244,21 @@ BEGIN
         RAISE data_exception USING MESSAGE = format('the vectors of collection %L have %s dimensions, the query has %s',
             collection, registered.dimensions, given);
     END IF;
-    -- An HNSW scan ends after hnsw.ef_search rows (40), fewer than k may ask for, unless it may go on. As settings and not
-    -- as the function's SET clause, which only a superuser may restore from a dump.
-    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
-    RETURN QUERY EXECUTE format('SELECT * FROM %I.%I($1, $2)', registered.table_schema, registered.name || '_search')
-        USING query, k;
-    PERFORM set_config('hnsw.iterative_scan', scan, true);
+    IF filter IS NOT NULL AND registered.metadata_column IS NULL THEN
+        RAISE feature_not_supported USING
+            MESSAGE = format('collection %L has no metadata that a filter could look at', collection),
+            HINT = 'Search without a filter, or write the query out with a WHERE on the columns of its table.';
+    END IF;
+    IF filter IS NOT NULL THEN
+        RETURN QUERY EXECUTE format('SELECT * FROM %I.%I($1, $2, $3, $4)',
+            registered.table_schema, registered.name || '_search_where') USING query, filter, k, generation;
+        RETURN;
+    END IF;
+    -- An HNSW scan ends after hnsw.ef_search rows (40), fewer than k may ask for, unless it may go on.
+    before := embedq.use_settings('{"hnsw.iterative_scan": "strict_order"}');
+    RETURN QUERY EXECUTE format('SELECT * FROM %I.%I($1, $2, $3)', registered.table_schema, registered.name || '_search')
+        USING query, k, generation;
+    PERFORM embedq.use_settings(before);
 END
 $$;
-COMMENT ON FUNCTION embedq.search IS 'The k rows of a collection nearest to a vector by cosine distance, nearest first, for a collection that is only known when the query runs. k rows even where k is above hnsw.ef_search.';
+COMMENT ON FUNCTION embedq.search IS 'The k rows of a collection nearest to a vector by cosine distance, nearest first, for a collection that is only known when the query runs. With a filter, of those whose metadata contain it. k rows even where k is above hnsw.ef_search.';

@@ -9,3 +9,9 @@ SELECT format('%%I.%%I(%%s)', nspname, proname, pg_get_function_identity_argumen
 FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
 WHERE nspname = %(schema)s AND proname = ANY (%(names)s)
 ORDER BY 1;
+
+-- name: functions_path
+-- The search path that the functions of collections use: pgvector's schema after Postgres' own.
+SELECT 'pg_catalog, ' || quote_ident(nspname)
+FROM pg_extension JOIN pg_namespace ON pg_namespace.oid = extnamespace
+WHERE extname = 'vector';

@@ -6,7 +6,7 @@ planner inlines it and sees the index. A function is known as embedq's by the be
 
 from __future__ import annotations
 
-from typing import LiteralString, NamedTuple
+from typing import Literal, LiteralString, NamedTuple
 
 from psycopg import errors, sql
 
@@ -17,8 +17,21 @@ from embedq_worker.store.connections import Connection
 from embedq_worker.store.quantization import Ordering, ordering
 from embedq_worker.store.vector_index import serving
 
-FUNCTIONS = ("search",)
-"""Templates; each makes the function ``<collection>_<name>``, at most 15 characters with its underscore."""
+Column = Literal["content_column", "metadata_column"]
+
+FUNCTIONS: dict[str, tuple[Column, ...]] = {
+    "search": (),
+    "search_where": ("metadata_column",),
+    "search_page": (),
+    "search_many": (),
+    "similar": (),
+    "documents": (),
+    "hybrid": ("content_column",),
+}
+"""Templates, and which columns they need that an own table may not have.
+
+Each makes the function ``<collection>_<name>``, at most 15 characters with its underscore.
+"""
 
 
 class _Made(NamedTuple):
@@ -44,8 +57,10 @@ def make_functions(connection: Connection, collection: Collection) -> None:
             "taken; drop that function, or choose another name for the collection"
         )
     by_index = ordering(collection, serving(connection, collection))
-    for name in FUNCTIONS:
-        connection.execute(_compose(name, collection, by_index))
+    path = _search_path(connection)
+    for name, needed in FUNCTIONS.items():
+        if all(getattr(collection, column) is not None for column in needed):
+            connection.execute(_compose(name, collection, path, by_index))
     for stale in set(before) & set(
         _made(connection, collection)
     ):  # what was replaced is another version by now
@@ -84,9 +99,17 @@ def _dropping(each: _Made) -> sql.Composed:
     return sql.SQL(template("drop_function")).format(signature=sql.SQL(each.signature))
 
 
-def _compose(name: str, collection: Collection, by_index: Ordering) -> sql.Composed:
+def _search_path(connection: Connection) -> sql.Literal:
+    """What functions set whose body is parsed when it runs: Postgres' own names and pgvector's."""
+    (path,) = connection.execute(statement("functions_path")).fetchone() or ("pg_catalog",)
+    return sql.Literal(path)
+
+
+def _compose(name: str, collection: Collection, path: sql.Literal, by_index: Ordering) -> sql.Composed:
     return sql.SQL(template(f"functions/{name}")).format(
         function=function_name(collection, name),
+        search=function_name(collection, "search"),
+        path=path,
         table=collection.table,
         collection_id=sql.Literal(collection.id),
         type=sql.SQL(collection.vector_type),
@@ -100,6 +123,7 @@ def _compose(name: str, collection: Collection, by_index: Ordering) -> sql.Compo
         chunk=_column("chunk") if collection.is_managed else sql.SQL("0"),
         content=_cast(collection.content_column, "text"),
         metadata=_cast(collection.metadata_column, "jsonb"),
+        text_search=sql.Literal(collection.text_search),
     )
 
 

@@ -12,7 +12,8 @@ BEGIN ATOMIC
         SELECT {id} AS id, {chunk} AS chunk, {content} AS content, {metadata} AS metadata,
                stored.{vector} <=> query AS distance
         FROM {table} AS stored
-        WHERE generation IS NULL OR embedq.check_generation({collection_id}, generation)
+        WHERE stored.{vector} IS NOT NULL
+          AND (generation IS NULL OR embedq.check_generation({collection_id}, generation))
         ORDER BY {order}
         LIMIT {candidates}
     ) AS near

@@ -1,0 +1,67 @@
+-- Searching with a metadata filter and a generation by a collection's name, and what the functions of collections share.
+
+CREATE TYPE embedq.hit AS (
+    id text,
+    chunk integer,
+    content text,
+    metadata jsonb,
+    distance double precision
+);
+COMMENT ON TYPE embedq.hit IS 'A row that was found; what the search functions of collections return first.';
+
+CREATE FUNCTION embedq.use_settings(settings jsonb)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+DECLARE
+    before jsonb := '{}';
+    setting record;
+BEGIN
+    FOR setting IN SELECT key, value FROM jsonb_each_text(settings) LOOP
+        before := before || jsonb_build_object(setting.key, current_setting(setting.key, true));
+        PERFORM set_config(setting.key, setting.value, true);
+    END LOOP;
+    RETURN before;
+END
+$$;
+COMMENT ON FUNCTION embedq.use_settings IS 'Sets settings for the rest of the transaction and returns what they were, for a second call that sets them back. A function''s SET clause would keep it from being restored from a dump by other than superusers.';
+
+DROP FUNCTION embedq.search(text, vector, integer);
+CREATE FUNCTION embedq.search(
+    collection text, query vector, k integer DEFAULT 10, filter jsonb DEFAULT NULL, generation integer DEFAULT NULL
+)
+RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
+LANGUAGE plpgsql STABLE ROWS 10
+AS $$
+DECLARE
+    registered embedq.collection;
+    given integer := cardinality(query::real[]);  -- a cast needs no search path, unlike vector_dims
+    before jsonb;
+BEGIN
+    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.name = search.collection;
+    IF NOT FOUND THEN
+        RAISE undefined_table USING MESSAGE = format('there is no collection %L', collection),
+            HINT = 'SELECT name FROM embedq.collection lists them.';
+    END IF;
+    IF given <> registered.dimensions THEN
+        RAISE data_exception USING MESSAGE = format('the vectors of collection %L have %s dimensions, the query has %s',
+            collection, registered.dimensions, given);
+    END IF;
+    IF filter IS NOT NULL AND registered.metadata_column IS NULL THEN
+        RAISE feature_not_supported USING
+            MESSAGE = format('collection %L has no metadata that a filter could look at', collection),
+            HINT = 'Search without a filter, or write the query out with a WHERE on the columns of its table.';
+    END IF;
+    IF filter IS NOT NULL THEN
+        RETURN QUERY EXECUTE format('SELECT * FROM %I.%I($1, $2, $3, $4)',
+            registered.table_schema, registered.name || '_search_where') USING query, filter, k, generation;
+        RETURN;
+    END IF;
+    -- An HNSW scan ends after hnsw.ef_search rows (40), fewer than k may ask for, unless it may go on.
+    before := embedq.use_settings('{"hnsw.iterative_scan": "strict_order"}');
+    RETURN QUERY EXECUTE format('SELECT * FROM %I.%I($1, $2, $3)', registered.table_schema, registered.name || '_search')
+        USING query, k, generation;
+    PERFORM embedq.use_settings(before);
+END
+$$;
+COMMENT ON FUNCTION embedq.search IS 'The k rows of a collection nearest to a vector by cosine distance, nearest first, for a collection that is only known when the query runs. With a filter, of those whose metadata contain it. k rows even where k is above hnsw.ef_search.';

@@ -1,0 +1,60 @@
+-- The nearest chunk of each of the nearest items.
+-- Several chunks of one item may come before the next item, so candidates are taken until there are k items among them, four
+-- times as many a turn. Where the index gives up before that, every row is compared: OFFSET 0 keeps it out of an order that
+-- must be exact.
+-- The settings include a search path, as the body is parsed when it runs, and let an index scan give more than
+-- hnsw.ef_search rows.
+CREATE OR REPLACE FUNCTION {function}(query {type}, k integer DEFAULT 10, generation integer DEFAULT NULL)
+RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
+LANGUAGE plpgsql STABLE ROWS 10
+AS $$
+#variable_conflict use_variable
+DECLARE
+    asked integer := 4 * least(k, 250000);
+    given bigint;
+    before jsonb;
+    hits embedq.hit[];
+BEGIN
+    IF generation IS NOT NULL THEN
+        PERFORM embedq.check_generation({collection_id}, generation);
+    END IF;
+    before := embedq.use_settings(jsonb_build_object('search_path', {path}, 'hnsw.iterative_scan', 'strict_order'));
+    LOOP
+        SELECT array_agg(ROW(best.id, best.chunk, best.content, best.metadata, best.distance)::embedq.hit
+                         ORDER BY best.distance, best.id), max(best.given)
+        INTO hits, given
+        FROM (
+            SELECT *
+            FROM (
+                SELECT DISTINCT ON (near.id) near.*, count(*) OVER () AS given
+                FROM {search}(query, asked) AS near
+                ORDER BY near.id, near.distance, near.chunk
+            ) AS items
+            ORDER BY items.distance, items.id
+            LIMIT k
+        ) AS best;
+        EXIT WHEN coalesce(given, 0) < asked OR cardinality(hits) >= k;
+        asked := 4 * asked;
+    END LOOP;
+    IF cardinality(hits) < k THEN
+        hits := ARRAY(
+            SELECT ROW(best.*)::embedq.hit
+            FROM (
+                SELECT DISTINCT ON (compared.id) compared.*
+                FROM (
+                    SELECT {id}, {chunk}, {content}, {metadata}, stored.{vector} <=> query
+                    FROM {table} AS stored
+                    WHERE stored.{vector} IS NOT NULL
+                    OFFSET 0
+                ) AS compared (id, chunk, content, metadata, distance)
+                ORDER BY compared.id, compared.distance, compared.chunk
+            ) AS best
+            ORDER BY best.distance, best.id
+            LIMIT k
+        );
+    END IF;
+    PERFORM embedq.use_settings(before);
+    RETURN QUERY SELECT * FROM unnest(hits);
+END
+$$;
+COMMENT ON FUNCTION {function}({type}, integer, integer) IS 'embedq: the k items nearest to a vector by cosine distance, nearest first, each with its nearest chunk; never fewer than there are. With the vector''s generation, one of another model is refused.';
