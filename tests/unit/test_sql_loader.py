@@ -64,3 +64,11 @@ def test_templates_name_no_identifier_in_comments() -> None:
     ]
 
     assert [comment for comment in comments if re.search("[{}%]", comment)] == []
+
+
+@pytest.mark.parametrize("path", sorted(HERE.glob("templates/functions/*.sql")), ids=lambda path: path.stem)
+def test_functions_order_rows_as_the_index_does(path: Path) -> None:
+    """Where a function orders the table itself, it is by the plain distance: pgvector serves nothing else."""
+    orders = re.findall(r"ORDER BY ([^\n]*<[=~]>[^\n]*|[^\n]*\{\w+\}[^\n]*)", path.read_text())
+
+    assert set(orders) <= {"{order}", "stored.{vector} <=> query"}
