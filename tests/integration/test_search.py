@@ -113,6 +113,25 @@ def test_wrong_dimensions_and_unknown_names_are_explained(connection: Connection
         connection.execute("SELECT embedq.search('dogs', '[1]')")
 
 
+def test_filter_looks_at_metadata(connection: Connection) -> None:
+    """Only rows that contain it, and all rows for an empty one."""
+    fill(connection, create_collection(connection, name="docs", model=MODEL), 30)
+
+    odd = search(connection, "docs", [1, 0, 0], 3, filter={"even": False})
+    assert [hit.id for hit in odd] == ["1", "3", "5"]
+    assert len(search(connection, "docs", [1, 0, 0], 40, filter={})) == 30
+    assert search(connection, "docs", [1, 0, 0], filter={"even": 1}) == []
+
+
+def test_vector_of_another_generation_is_refused(connection: Connection) -> None:
+    """Told where a vector comes from, a search by it is refused where the collection has moved on."""
+    fill(connection, create_collection(connection, name="docs", model=MODEL), 3)
+
+    assert len(search(connection, "docs", [1, 0, 0], generation=1)) == 3
+    with pytest.raises(StoreError, match="of generation 2, collection 'docs' holds generation 1"):
+        search(connection, "docs", [1, 0, 0], generation=2)
+
+
 def test_command_embeds_and_searches(
     connection: Connection, database_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -124,7 +143,7 @@ def test_command_embeds_and_searches(
 
     with redis.from_url(broker_url) as client:
         publish_registry(client, [docs])
-        for options in ((), ("--json",)):
+        for options in ((), ("--json",), ("--filter", '{"even": false}')):
             worker = threading.Thread(target=answer_once, args=(client,))
             worker.start()
             result = CliRunner().invoke(main, ["search", "docs", "which?", "-k", "2", *options])
@@ -132,7 +151,17 @@ def test_command_embeds_and_searches(
             assert result.exit_code == 0, result.output
             lines = result.stdout.splitlines()
             assert len(lines) == 2
-            assert (json.loads(lines[0])["id"] if options else lines[0].split()[1]) == "1"
+            ids = [json.loads(line)["id"] if "--json" in options else line.split()[1] for line in lines]
+            assert ids == (["1", "3"] if "--filter" in options else ["1", "2"])
+
+
+def test_filter_of_the_command_is_a_json_object() -> None:
+    """Anything else is refused before a worker is asked."""
+    for mistaken in ("even", '["even"]', "{even: true}"):
+        result = CliRunner().invoke(main, ["search", "docs", "which?", "--filter", mistaken])
+
+        assert result.exit_code == 2
+        assert "give a JSON object" in result.output
 
 
 def answer_once(client: redis.Redis) -> None:

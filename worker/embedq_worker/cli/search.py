@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 import msgspec
 
@@ -16,10 +18,30 @@ _SHOWN = 200
 """Characters of a text that are shown to a person."""
 
 
-@click.command(epilog='Example: embedq search docs "how do leases lapse?" -k 5')
+def _object(context: click.Context, parameter: click.Parameter, given: str | None) -> dict[str, Any] | None:
+    """A JSON object. Raises ``click.BadParameter``."""
+    try:
+        return None if given is None else msgspec.json.decode(given, type=dict[str, Any])
+    except msgspec.DecodeError as error:
+        raise click.BadParameter(
+            'give a JSON object, such as \'{"lang": "en"}\'', context, parameter
+        ) from error
+
+
+_EXAMPLE = """embedq search docs "how do leases lapse?" -k 5 --filter '{"lang": "en"}'"""
+
+
+@click.command(epilog=f"Example: {_EXAMPLE}")
 @click.argument("collection")
 @click.argument("text")
 @click.option("-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many rows.")
+@click.option(
+    "--filter",
+    "wanted",
+    metavar="JSON",
+    callback=_object,
+    help="Only rows whose metadata contain this JSON object.",
+)
 @click.option("--json", "as_json", is_flag=True, help="One object a line, with the whole text.")
 @click.option(
     "--timeout",
@@ -28,7 +50,9 @@ _SHOWN = 200
     show_default=True,
     help="Seconds to wait for a worker to embed the text.",
 )
-def search(collection: str, text: str, k: int, as_json: bool, timeout: float) -> None:
+def search(
+    collection: str, text: str, k: int, wanted: dict[str, Any] | None, as_json: bool, timeout: float
+) -> None:
     """Find the texts of a collection nearest to TEXT, nearest first, by cosine distance.
 
     Needs a running worker.
@@ -38,13 +62,14 @@ def search(collection: str, text: str, k: int, as_json: bool, timeout: float) ->
         found = get_collection(connection, collection)
         with Producer(settings.broker_url, key_prefix=settings.key_prefix) as producer:
             vector = producer.embed_query(found.name, text, timeout=timeout)
-        hits = search_by_vector(connection, found.name, vector, k)
+        hits = search_by_vector(connection, found.name, vector, k, filter=wanted, generation=found.generation)
     for hit in hits:
         click.echo(msgspec.json.encode(hit).decode() if as_json else _line(hit))
     if not hits:
-        click.echo(f"collection {collection} is empty", err=True)
+        said = "is empty" if wanted is None else "has no row with such metadata"
+        click.echo(f"collection {collection} {said}", err=True)
 
 
 def _line(hit: Hit) -> str:
-    flat = " ".join(hit.content.split())
+    flat = " ".join((hit.content or "").split())
     return f"{hit.distance:.4f}  {hit.id}  {flat if len(flat) <= _SHOWN else flat[: _SHOWN - 1] + '…'}"

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 from psycopg.rows import class_row
+from psycopg.types.json import Jsonb
 
 from embedq_sql import statement
 from embedq_worker.store.connections import Connection, store_errors
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):
-    """A row that was found; ``distance`` is the cosine distance, 0 (same direction) to 2."""
+    """A row that was found; ``distance`` is the cosine distance, 0 (same direction) to 2.
+
+    ``content`` and ``metadata`` are None where an own table has none.
+    """
 
     id: str
     chunk: int
-    content: str
-    metadata: dict[str, Any]
+    content: str | None
+    metadata: Any
     distance: float
 
 
-def search(connection: Connection, collection: str, vector: Sequence[float], k: int = 10) -> list[Hit]:
-    """The ``k`` rows nearest to ``vector``, nearest first. Raises ``StoreError``."""
-    literal = f"[{','.join(map(repr, map(float, vector)))}]"
-    wanted = {"collection": collection, "query": literal, "k": k}
+def search(
+    connection: Connection,
+    collection: str,
+    vector: Sequence[float],
+    k: int = 10,
+    *,
+    filter: Mapping[str, Any] | None = None,  # noqa: A002 # the word of SQL and of the command
+    generation: int | None = None,
+) -> list[Hit]:
+    """The ``k`` rows nearest to ``vector``, nearest first.
+
+    With a ``filter``, of the rows whose metadata contain it. ``generation`` is the collection's when the
+    vector was made: one from another model is refused. Raises ``StoreError``.
+    """
+    wanted = {
+        "collection": collection,
+        "query": f"[{','.join(map(repr, map(float, vector)))}]",
+        "k": k,
+        "filter": None if filter is None else Jsonb(filter),
+        "generation": generation,
+    }
     with (
         store_errors(f"collection {collection!r} was not searched"),
         connection.cursor(row_factory=class_row(Hit)) as cursor,
