@@ -1,8 +1,8 @@
 -- The nearest rows page by page: the rows after a place, where the row before was.
 -- The first rows in question are the depth nearest by the index, the same ones for every page; all others come after them, by
 -- an exact order. So on an unchanged table each row comes exactly once, whatever the index misses. Rows as far away as the last
--- of the first count as others: which of several at one distance come first is chance. Of two pages the later begins after a
--- row and not after a number of rows, so that rows which come and go meanwhile repeat none.
+-- of the first count as others: which of several at one distance come first is chance. A page begins after a row and not after
+-- a number of rows, so that rows which come and go meanwhile do not shift it.
 -- Where rows beyond the greatest distance were found, the index has given all before it, and no others are looked for.
 -- The settings include a search path, as the body is parsed when it runs; hnsw.ef_search is set, as the rows that the
 -- index finds depend on it. OFFSET 0 keeps the index out of the exact order.
