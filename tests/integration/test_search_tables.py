@@ -12,6 +12,7 @@ from psycopg import sql
 from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.embedded.postgres import Postgres
+from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
@@ -49,6 +50,24 @@ def make_docs(connection: Connection) -> None:
     )
 
 
+OWN = Collection(
+    id=0,
+    name="own",
+    table_schema="public",
+    table_name="articles",
+    model="small",
+    dimensions=3,
+    vector_type="halfvec",
+    versions="clock",
+    is_managed=False,
+    key_column="Number",
+    key_type="integer",
+    vector_column="vec",
+    content_column=None,
+    metadata_column=None,
+)
+
+
 def make_articles(connection: Connection) -> None:
     """A table of somebody's own: another key, no texts, no metadata, and an article without a vector."""
     connection.execute(
@@ -57,25 +76,9 @@ def make_articles(connection: Connection) -> None:
         " FROM generate_series(1, 5) AS i;"
         "INSERT INTO articles VALUES (6, 'far', 6, NULL)"
     )
-    own = Collection(
-        id=0,
-        name="own",
-        table_schema="public",
-        table_name="articles",
-        model="small",
-        dimensions=3,
-        vector_type="halfvec",
-        versions="clock",
-        is_managed=False,
-        key_column="Number",
-        key_type="integer",
-        vector_column="vec",
-        content_column=None,
-        metadata_column=None,
-    )
-    row = connection.execute(statement("register_collection"), msgspec.structs.asdict(own)).fetchone()
+    row = connection.execute(statement("register_collection"), msgspec.structs.asdict(OWN)).fetchone()
     assert row
-    make_functions(connection, msgspec.structs.replace(own, id=row[0]))
+    make_functions(connection, msgspec.structs.replace(OWN, id=row[0]))
 
 
 def ids(connection: Connection, call: str) -> list[str]:
@@ -109,6 +112,14 @@ def test_own_table_has_the_functions_that_it_can_have(connection: Connection) ->
     assert not {"own_search_where", "own_hybrid"} & {name for (name,) in made}
     with pytest.raises(psycopg.errors.FeatureNotSupported, match="'own' has no metadata that a filter"):
         connection.execute("SELECT embedq.search('own', '[1,0,0]', 3, '{}')")
+
+
+def test_own_name_that_would_end_a_body_is_refused(connection: Connection) -> None:
+    """Functions are made of the names of tables and columns; these could be code."""
+    ending = msgspec.structs.replace(OWN, vector_column="vec$$; DROP TABLE articles; $$")
+
+    with pytest.raises(CollectionConflict, match="has \\$\\$ in it"):
+        make_functions(connection, ending)
 
 
 def test_own_key_that_cannot_be_is_an_error(connection: Connection) -> None:

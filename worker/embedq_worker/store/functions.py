@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Literal, LiteralString, NamedTuple
 
+import msgspec
 from psycopg import errors, sql
 
 from embedq_sql import statement, template
@@ -49,6 +50,7 @@ def make_functions(connection: Connection, collection: Collection) -> None:
     arguments change needs a migration that drops the old function. Raises ``CollectionConflict``, also where
     a function of such a name is not embedq's, and the driver's errors.
     """
+    _check_names(collection)
     before = _made(connection, collection)
     foreign = [each.signature for each in before if not each.is_ours]
     if foreign:
@@ -77,6 +79,17 @@ def drop_functions(connection: Connection, collection: Collection) -> None:
 def function_name(collection: Collection, name: str) -> sql.Identifier:
     """The qualified name of one of its functions."""
     return sql.Identifier(collection.table_schema, f"{collection.name}_{name}")
+
+
+def _check_names(collection: Collection) -> None:
+    """Nothing in a body may end it: the bodies of some functions stand between two ``$$``."""
+    names = [value for value in msgspec.structs.asdict(collection).values() if isinstance(value, str)]
+    ending = [name for name in names if "$$" in name]
+    if ending:
+        raise CollectionConflict(
+            f"the functions of collection {collection.name!r} were not made: {ending[0]!r} has $$ in it; "
+            "rename that table, column or schema"
+        )
 
 
 def _made(connection: Connection, collection: Collection) -> list[_Made]:

@@ -1,5 +1,5 @@
 -- The nearest chunk of each of the nearest items.
--- Several chunks of one item may come before the next item, so candidates are taken until there are k items among them, four
+-- Several chunks of one item may come before the next item, so candidates are taken until there are k items among them, ten
 -- times as many a turn. Where the index gives up before that, every row is compared: OFFSET 0 keeps it out of an order that
 -- must be exact.
 -- The settings include a search path, as the body is parsed when it runs, and let an index scan give more than
@@ -10,7 +10,7 @@ LANGUAGE plpgsql STABLE ROWS 10
 AS $$
 #variable_conflict use_variable
 DECLARE
-    asked integer := 4 * least(k, 250000);
+    asked integer := 4 * greatest(least(k, 100000), 1);
     given bigint;
     before jsonb;
     hits embedq.hit[];
@@ -34,7 +34,7 @@ BEGIN
             LIMIT k
         ) AS best;
         EXIT WHEN coalesce(given, 0) < asked OR cardinality(hits) >= k;
-        asked := 4 * asked;
+        asked := 10 * asked;
     END LOOP;
     IF cardinality(hits) < k THEN
         hits := ARRAY(

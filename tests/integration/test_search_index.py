@@ -1,0 +1,134 @@
+"""What the search functions promise where an index alone would not keep it: rows enough, and each once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from embedq_worker.catalogue import Model
+from embedq_worker.store.collections import create_collection
+from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.indexes import build_index
+
+MODEL = Model(id="small", dimensions=3)
+QUERY = "[1,0,0]"
+
+FILL = """
+INSERT INTO docs (id, chunk, content, metadata, embedding, version)
+SELECT CASE WHEN i <= 1200 THEN 'long' ELSE 'item ' || i / 2 END, i, 'text ' || i,
+       jsonb_build_object('odd', i % 2 = 1), ARRAY[cos(i / 7 * 0.01), sin(i / 7 * 0.01), 0]::real[], 1
+FROM generate_series(1, 1500) AS i
+"""
+"""Always seven rows equally far away, the first 1,200 of one item."""
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """A connection to a database with an indexed collection, which plans nothing but index scans."""
+    with connect(database_url) as opened:
+        docs = create_collection(opened, name="docs", model=MODEL)
+        opened.execute(FILL)
+        build_index(opened, docs)
+        opened.execute("SET enable_seqscan = off")
+        yield opened
+
+
+def call(connection: Connection, asked: str, *values: Any) -> list[tuple[Any, ...]]:
+    """The rows of a query."""
+    return connection.execute(asked.encode(), values).fetchall()
+
+
+def test_pages_give_each_row_once(connection: Connection) -> None:
+    """Ties across the ends of pages and of what the index gives, and rows that it misses, included; whatever
+    hnsw.ef_search is meanwhile."""
+    seen: list[tuple[str, int]] = []
+    place = None
+    while True:
+        connection.execute(f"SET hnsw.ef_search = {1 + len(seen) % 90}")
+        page = call(
+            connection, "SELECT * FROM docs_search_page(%s, 40, after => %s, depth => 300)", QUERY, place
+        )
+        seen += [row[:2] for row in page]
+        if len(page) < 40:
+            break
+        (place,) = call(connection, "SELECT %s::jsonb", _json(page[-1][5]))[0]
+        place = _json(place)
+
+    assert len(seen) == len(set(seen)) == 1500
+
+
+def test_pages_do_not_shift(connection: Connection) -> None:
+    """Rows of pages that were read go away: the next page begins where it would have begun."""
+    asked = "SELECT * FROM docs_search_page(%s, 14, after => %s)"
+    first = call(connection, asked, QUERY, None)
+    second = call(connection, asked, QUERY, _json(first[-1][5]))
+
+    connection.execute("DELETE FROM docs WHERE chunk < 10")
+
+    assert call(connection, asked, QUERY, _json(first[-1][5])) == second
+
+
+def test_threshold_is_answered_by_the_index(connection: Connection) -> None:
+    """Every row up to the greatest distance, and none beyond."""
+    within = 1 - 0.98**0.5  # a cosine between two groups of rows
+
+    found = call(connection, "SELECT distance FROM docs_search_page(%s, 500, %s)", QUERY, within)
+
+    (expected,) = call(connection, "SELECT count(*) FROM docs WHERE embedding <=> %s <= %s", QUERY, within)[0]
+    assert 50 < len(found) == expected
+    assert max(far for (far,) in found) <= within
+
+
+def _json(place: Any) -> str:
+    return str(place).replace("'", '"')
+
+
+def test_each_item_once_though_one_comes_first_a_thousand_times(connection: Connection) -> None:
+    """Never fewer than k items while there are as many, wherever the scan gives up."""
+    for most in (20_000, 100):
+        connection.execute(f"SET hnsw.max_scan_tuples = {most}")
+
+        found = call(connection, "SELECT id, distance FROM docs_documents(%s, 20)", QUERY)
+
+        assert len({item for item, _ in found}) == len(found) == 20
+        assert found[0][0] == "long"
+        assert [far for _, far in found] == sorted(far for _, far in found)
+    assert len(call(connection, "SELECT id FROM docs_documents(%s, 1000)", QUERY)) == 152
+
+
+def test_similar_leaves_a_thousand_own_chunks_out(connection: Connection) -> None:
+    """They are found first, and k others all the same."""
+    found = call(connection, "SELECT id FROM docs_similar('long', 5)")
+
+    assert len(found) == 5
+    assert "long" not in {item for (item,) in found}
+
+
+def test_more_rows_than_a_scan_gives(connection: Connection) -> None:
+    """k above hnsw.ef_search, in the first call of a session, which has not loaded pgvector yet."""
+    with connect(connection.info.dsn) as fresh:
+        fresh.execute("SET enable_seqscan = off")
+        assert len(call(fresh, "SELECT FROM docs_similar('item 700', 200)")) == 200
+        assert fresh.execute("SHOW hnsw.iterative_scan").fetchone() == ("off",)
+    for asked in (
+        "docs_search_many(ARRAY[%s]::vector[], 200)",
+        "docs_hybrid(%s, '', 200)",
+        "docs_search_where(%s, '{}', 200)",
+        "docs_search_page(%s, 200, depth => 300)",
+    ):
+        assert len(call(connection, f"SELECT FROM {asked}", QUERY)) == 200
+
+
+@pytest.mark.parametrize("k", ["0", "NULL"])
+def test_no_rows_and_all_rows(connection: Connection, k: str) -> None:
+    """k may be 0, and null is no limit, as for LIMIT."""
+    for asked in (
+        f"docs_search_where(%s, '{{\"odd\": true}}', {k})",
+        f"docs_documents(%s, {k})",
+        f"docs_search_many(ARRAY[%s]::vector[], {k})",
+        f"docs_search_page(%s, {k})",
+    ):
+        found = len(call(connection, f"SELECT FROM {asked}", QUERY))
+        assert found == 0 if k == "0" else found >= 150
