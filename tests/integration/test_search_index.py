@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from embedq_worker.catalogue import Model
+from embedq_worker.store.collection import Quantization
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.indexes import build_index
@@ -25,10 +26,16 @@ FROM generate_series(1, 1500) AS i
 
 
 @pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
+def quantization() -> Quantization:
+    """What the index holds; a test may say otherwise."""
+    return "none"
+
+
+@pytest.fixture
+def connection(database_url: str, quantization: Quantization) -> Iterator[Connection]:
     """A connection to a database with an indexed collection, which plans nothing but index scans."""
     with connect(database_url) as opened:
-        docs = create_collection(opened, name="docs", model=MODEL)
+        docs = create_collection(opened, name="docs", model=MODEL, quantization=quantization)
         opened.execute(FILL)
         build_index(opened, docs)
         opened.execute("SET enable_seqscan = off")
@@ -40,6 +47,7 @@ def call(connection: Connection, asked: str, *values: Any) -> list[tuple[Any, ..
     return connection.execute(asked.encode(), values).fetchall()
 
 
+@pytest.mark.parametrize("quantization", ["none", "halfvec", "binary"])
 def test_pages_give_each_row_once(connection: Connection) -> None:
     """Ties across the ends of pages and of what the index gives, and rows that it misses, included; whatever
     hnsw.ef_search is meanwhile."""
@@ -106,6 +114,7 @@ def test_similar_leaves_a_thousand_own_chunks_out(connection: Connection) -> Non
     assert "long" not in {item for (item,) in found}
 
 
+@pytest.mark.parametrize("quantization", ["none", "halfvec", "binary"])
 def test_more_rows_than_a_scan_gives(connection: Connection) -> None:
     """k above hnsw.ef_search, in the first call of a session, which has not loaded pgvector yet."""
     with connect(connection.info.dsn) as fresh:

@@ -69,12 +69,13 @@ OWN = Collection(
 
 
 def make_articles(connection: Connection) -> None:
-    """A table of somebody's own: another key, no texts, no metadata, and an article without a vector."""
+    """A table of somebody's own: another key, no texts, no metadata, an article without a vector, and columns
+    that have names of arguments."""
     connection.execute(
-        'CREATE TABLE articles ("Number" integer PRIMARY KEY, distance text, filter integer, vec halfvec(3));'
-        "INSERT INTO articles SELECT i, 'near', i, ARRAY[5, i, 0]::real[]::halfvec"
-        " FROM generate_series(1, 5) AS i;"
-        "INSERT INTO articles VALUES (6, 'far', 6, NULL)"
+        'CREATE TABLE articles ("Number" integer PRIMARY KEY, vec halfvec(3), distance text,'
+        " query halfvec(3) DEFAULT '[0,1,0]', k integer DEFAULT 1, generation integer DEFAULT 7);"
+        "INSERT INTO articles SELECT i, ARRAY[5, i, 0]::real[]::halfvec FROM generate_series(1, 5) AS i;"
+        "INSERT INTO articles VALUES (6, NULL)"
     )
     row = connection.execute(statement("register_collection"), msgspec.structs.asdict(OWN)).fetchone()
     assert row

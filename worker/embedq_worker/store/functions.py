@@ -13,9 +13,9 @@ from psycopg import errors, sql
 
 from embedq_sql import statement, template
 from embedq_worker.errors import CollectionConflict
-from embedq_worker.store.collection import Collection
+from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.connections import Connection
-from embedq_worker.store.quantization import Ordering, ordering
+from embedq_worker.store.quantization import ordering
 from embedq_worker.store.vector_index import serving
 
 Column = Literal["content_column", "metadata_column"]
@@ -58,11 +58,11 @@ def make_functions(connection: Connection, collection: Collection) -> None:
             f"the functions of collection {collection.name!r} were not made: the name of {foreign[0]} is "
             "taken; drop that function, or choose another name for the collection"
         )
-    by_index = ordering(collection, serving(connection, collection))
+    quantization = serving(connection, collection)
     path = _search_path(connection)
     for name, needed in FUNCTIONS.items():
         if all(getattr(collection, column) is not None for column in needed):
-            connection.execute(_compose(name, collection, path, by_index))
+            connection.execute(_compose(name, collection, path, quantization))
     for stale in set(before) & set(
         _made(connection, collection)
     ):  # what was replaced is another version by now
@@ -118,9 +118,16 @@ def _search_path(connection: Connection) -> sql.Literal:
     return sql.Literal(path)
 
 
-def _compose(name: str, collection: Collection, path: sql.Literal, by_index: Ordering) -> sql.Composed:
+def _compose(
+    name: str, collection: Collection, path: sql.Literal, quantization: Quantization
+) -> sql.Composed:
+    plain_name = f"{collection.name}_{name}"
+    by_index = ordering(collection, quantization, plain_name)
     return sql.SQL(template(f"functions/{name}")).format(
         function=function_name(collection, name),
+        query=sql.Identifier(plain_name, "query"),
+        k=sql.Identifier(plain_name, "k"),
+        generation=sql.Identifier(plain_name, "generation"),
         search=function_name(collection, "search"),
         path=path,
         table=collection.table,

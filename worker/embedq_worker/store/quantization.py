@@ -26,8 +26,8 @@ _ROW = sql.Identifier("stored")
 
 
 class Ordering(NamedTuple):
-    """How a search takes its candidates from an index; composed for a template that calls the row ``stored``,
-    the query's vector ``query`` and the wanted rows ``k``."""
+    """How a search takes its candidates from an index; composed for a template that calls the row ``stored``
+    and whose function has the arguments ``query``, a vector, and ``k``, the wanted rows."""
 
     distance: sql.Composable
     """What the index orders by."""
@@ -48,25 +48,31 @@ def index_key(collection: Collection, quantization: Quantization) -> sql.Composa
     )
 
 
-def ordering(collection: Collection, quantization: Quantization) -> Ordering:
-    """How functions search through an index of that kind; ``none`` is right without any index, too."""
+def ordering(collection: Collection, quantization: Quantization, function: str) -> Ordering:
+    """How a function of that plain name searches through an index of that kind; ``none`` is right without any
+    index, too.
+
+    Its arguments are composed with its name before them: a column of an own table may be called so.
+    """
+    query, k = sql.Identifier(function, "query"), sql.Identifier(function, "k")
     stored = sql.SQL("{}.{}").format(_ROW, sql.Identifier(collection.vector_column))
     held = _held(stored, collection.dimensions, quantization)
     if quantization == "none":
-        return Ordering(sql.SQL("{} <=> query").format(held), sql.SQL("k"))
+        return Ordering(sql.SQL("{} <=> {}").format(held, query), k)
     if quantization == "halfvec":
-        query = sql.SQL("query::halfvec({})").format(sql.Literal(collection.dimensions))
-        return Ordering(sql.SQL("{} <=> {}").format(held, query), sql.SQL(_HALFVEC_CANDIDATES))
-    return Ordering(sql.SQL("{} <~> binary_quantize(query)").format(held), sql.SQL(_BINARY_CANDIDATES))
+        distance = sql.SQL("{} <=> {}::halfvec({})").format(held, query, sql.Literal(collection.dimensions))
+        return Ordering(distance, sql.SQL(_HALFVEC_CANDIDATES).format(k=k))
+    distance = sql.SQL("{} <~> binary_quantize({})").format(held, query)
+    return Ordering(distance, sql.SQL(_BINARY_CANDIDATES).format(k=k))
 
 
 # Halves change the order of near ties alone.
-_HALFVEC_CANDIDATES = "2 * k::bigint"
+_HALFVEC_CANDIDATES = "2 * {k}::bigint"
 # Bits tell far less. A scan has looked at hnsw.ef_search rows anyway, so all of them are ranked again, and
 # who raises it gets better answers. Null before the session has loaded pgvector: for its first plan at most.
 _BINARY_CANDIDATES = (
-    "CASE WHEN k IS NOT NULL"
-    " THEN greatest(10 * k::bigint, current_setting('hnsw.ef_search', true)::integer) END"
+    "CASE WHEN {k} IS NOT NULL"
+    " THEN greatest(10 * {k}::bigint, current_setting('hnsw.ef_search', true)::integer) END"
 )
 
 
