@@ -91,8 +91,8 @@ def create_collection(
 
 
 def drop_collection(connection: Connection, name: str) -> Collection:
-    """Drop a collection's table, functions, ledger and entry; its dead letters stay. Returns what it
-    was.
+    """Drop a collection's table, functions, clusterings, ledger and entry; its dead letters stay. Returns
+    what it was.
 
     Raises ``UnknownCollection``, ``CollectionBusy`` when the table is in use for 10 s, ``CollectionConflict``
     when something was built on it, and ``StoreError``. Messages that are queued for it are not looked at.

@@ -28,6 +28,14 @@ FUNCTIONS: dict[str, tuple[Column, ...]] = {
     "similar": (),
     "documents": (),
     "hybrid": ("content_column",),
+    "recommend": (),
+    "anomalies": (),
+    "outliers": (),
+    "diversity": (),
+    "diverse": (),
+    "classify": ("metadata_column",),
+    "classify_rows": ("metadata_column",),
+    "clusters": (),
 }
 """Templates, and which columns they need that an own table may not have.
 
@@ -130,6 +138,7 @@ def _compose(
         generation=sql.Identifier(plain_name, "generation"),
         search=function_name(collection, "search"),
         path=path,
+        classify=function_name(collection, "classify"),
         table=collection.table,
         collection_id=sql.Literal(collection.id),
         type=sql.SQL(collection.vector_type),
@@ -138,6 +147,7 @@ def _compose(
         order=by_index.distance,
         candidates=by_index.candidates,
         key=sql.Identifier(collection.key_column),
+        stored_key=_column(collection.key_column),
         key_type=sql.SQL(collection.key_type),  # Postgres has named it
         id=_cast(collection.key_column, "text"),
         chunk=_column("chunk") if collection.is_managed else sql.SQL("0"),

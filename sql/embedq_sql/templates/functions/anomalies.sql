@@ -1,0 +1,27 @@
+-- How far rows are from their neighbours, which the search finds for each. Rows of the same id are no neighbours of each other:
+-- chunks of one text are alike. Plpgsql, and bound late: functions of a collection can be dropped in any order.
+CREATE OR REPLACE FUNCTION {function}(k integer DEFAULT 10, ids text[] DEFAULT NULL)
+RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision, furthest double precision)
+LANGUAGE plpgsql STABLE ROWS 1000
+AS $$
+DECLARE
+    siblings integer;  -- rows of one id at most
+    scan text := coalesce(nullif(current_setting('hnsw.iterative_scan', true), ''), 'off');
+BEGIN
+    SELECT coalesce(max({chunk}) + 1, 1) INTO siblings FROM {table} AS stored
+    WHERE ids IS NULL OR stored.{key} = ANY (ids::{key_type}[]);
+    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    RETURN QUERY
+        SELECT {id}, {chunk}, {content}, {metadata}, near.mean, near.furthest
+        FROM {table} AS stored
+        CROSS JOIN LATERAL (
+            SELECT avg(other.distance) AS mean, max(other.distance) AS furthest
+            FROM (SELECT one.distance FROM {search}(stored.{vector}, k + siblings) AS one
+                  WHERE one.id <> {id} ORDER BY one.distance LIMIT k) AS other
+        ) AS near
+        WHERE (ids IS NULL OR stored.{key} = ANY (ids::{key_type}[])) AND near.mean IS NOT NULL
+        ORDER BY 5 DESC, 1, 2;
+    PERFORM set_config('hnsw.iterative_scan', scan, true);
+END
+$$;
+COMMENT ON FUNCTION {function}(integer, text[]) IS 'embedq: rows by their mean cosine distance to the k nearest rows of other ids (and to the furthest of these), the most lonely first; of all ids or of those given.';

@@ -1,0 +1,51 @@
+-- Which label a vector has, by its nearest labelled rows: those whose metadata has the key. The search is asked for more and
+-- more rows; where labels are too rare for it, all labelled rows are looked at.
+-- Plpgsql, and bound late: functions of a collection can be dropped in any order.
+CREATE OR REPLACE FUNCTION {function}(
+    query {type}, label_key text, k integer DEFAULT 10, generation integer DEFAULT NULL
+)
+RETURNS TABLE (label text, confidence double precision, neighbours integer, distance double precision)
+LANGUAGE plpgsql STABLE ROWS 3
+AS $$
+DECLARE
+    labels text[];
+    distances double precision[];
+    asked integer := 4 * k;
+    scanned integer;
+    scan text := coalesce(nullif(current_setting('hnsw.iterative_scan', true), ''), 'off');
+BEGIN
+    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    LOOP
+        SELECT array_agg(near.metadata ->> label_key ORDER BY near.distance, near.id, near.chunk)
+                   FILTER (WHERE near.metadata ->> label_key IS NOT NULL AND near.distance IS NOT NULL),
+               array_agg(near.distance ORDER BY near.distance, near.id, near.chunk)
+                   FILTER (WHERE near.metadata ->> label_key IS NOT NULL AND near.distance IS NOT NULL),
+               count(*)
+        INTO labels, distances, scanned
+        FROM {search}(query, asked, generation) AS near;
+        EXIT WHEN cardinality(labels) >= k OR scanned < asked OR asked >= 1000;
+        asked := asked * 4;
+    END LOOP;
+    PERFORM set_config('hnsw.iterative_scan', scan, true);
+    IF labels IS NULL OR cardinality(labels) < k THEN
+        -- Exact, and not ordered by the distance alone, which an index might serve.
+        SELECT array_agg(near.label ORDER BY near.distance, near.id, near.chunk),
+               array_agg(near.distance ORDER BY near.distance, near.id, near.chunk)
+        INTO labels, distances
+        FROM (SELECT {metadata} ->> label_key AS label, {id} AS id, {chunk} AS chunk,
+                     embedq.cosine_distance(stored.{vector}, query) AS distance
+              FROM {table} AS stored
+              WHERE {metadata} ->> label_key IS NOT NULL AND stored.{vector} IS NOT NULL
+              ORDER BY embedq.cosine_distance(stored.{vector}, query) + 0, 2, 3
+              LIMIT k) AS near;
+    END IF;
+    RETURN QUERY
+        SELECT one.label, one.weight / sum(one.weight) OVER (), one.neighbours, one.distance
+        FROM (SELECT near.label, sum(1 / greatest(near.distance, 1e-6)) AS weight, count(*)::integer AS neighbours,
+                     min(near.distance) AS distance
+              FROM unnest(labels[:k], distances[:k]) AS near (label, distance)
+              GROUP BY near.label) AS one
+        ORDER BY 2 DESC, 1;
+END
+$$;
+COMMENT ON FUNCTION {function}({type}, text, integer, integer) IS 'embedq: the labels (values of a metadata key) of the k labelled rows nearest to a vector, likeliest first. Each row counts with 1 / its distance; confidence is a label''s share. With the vector''s generation, one of another model is refused.';

@@ -1,0 +1,15 @@
+-- How different some ids are. Plpgsql, and bound late: functions of a collection can be dropped in any order.
+CREATE OR REPLACE FUNCTION {function}(ids text[])
+RETURNS double precision
+LANGUAGE plpgsql STABLE
+AS $$
+BEGIN
+    RETURN embedq.diversity(ARRAY(
+        -- One vector an id, however many rows its text became.
+        SELECT embedq.mean_direction(array_agg(embedq.unit_vector(stored.{vector})))
+        FROM {table} AS stored
+        WHERE stored.{key} = ANY (ids::{key_type}[]) AND stored.{vector} IS NOT NULL
+        GROUP BY stored.{key}));
+END
+$$;
+COMMENT ON FUNCTION {function}(text[]) IS 'embedq: the mean cosine distance of all pairs of these ids, exact. Null for fewer than two that exist.';

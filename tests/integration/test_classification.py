@@ -1,0 +1,112 @@
+"""Classification in SQL: known answers, and numpy's."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.indexes import build_index
+from tests.support import reference
+from tests.support.filled import (
+    FEW,
+    KINDS,
+    VECTOR,
+    Kind,
+    Stored,
+    angle,
+    fill,
+    literal,
+    make,
+    rows,
+    vectors,
+)
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """A connection to a migrated database."""
+    with connect(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def docs(connection: Connection) -> Collection:
+    """An empty collection of three dimensions."""
+    return make(connection, VECTOR, 3)
+
+
+def test_label_is_that_of_near_rows(connection: Connection, docs: Collection) -> None:
+    """Nearer examples count more, and rows without a label not at all."""
+    labelled = {0: "low", 20: "low", 60: "high", 70: "high", 80: "high", 30: None, 31: None}
+    fill(
+        connection,
+        docs,
+        [Stored(str(each), angle(each), {"label": name} if name else {}) for each, name in labelled.items()],
+    )
+
+    (first, second) = rows(
+        connection, "SELECT * FROM docs_classify(%s::vector, 'label', 4)", literal(angle(29))
+    )
+
+    near = [(1 - np.cos(np.radians(abs(29 - each))), labelled[each] or "") for each in (20, 0, 60, 70)]
+    expected = reference.shares(near)
+    assert (first[0], first[2], second[0], second[2]) == ("low", 2, "high", 2)
+    assert first[1] == pytest.approx(expected["low"], abs=0.02)
+    assert first[1] + second[1] == pytest.approx(1)
+    assert first[3] == pytest.approx(1 - np.cos(np.radians(9)), abs=1e-3)
+
+
+def test_rare_labels_are_found(connection: Connection, docs: Collection) -> None:
+    """Three labelled rows among thousands that are nearer: as many as there are, with the index too."""
+    fill(connection, docs, [Stored(str(each), angle(each / 100)) for each in range(3000)])
+    fill(connection, docs, [Stored(f"far {each}", angle(90 + each), {"label": "far"}) for each in range(3)])
+    build_index(connection, docs)
+
+    found = rows(connection, "SELECT label, confidence, neighbours FROM docs_classify('[1,0,0]', 'label', 5)")
+
+    assert found == [("far", 1.0, 3)]
+    assert rows(connection, "SELECT FROM docs_classify('[1,0,0]', 'colour')") == []
+
+
+def test_rows_without_a_label_get_one(connection: Connection, docs: Collection) -> None:
+    """All of them, or those that a filter keeps; the labelled are left alone."""
+    known = [
+        Stored(str(each), angle(each), {"label": "low" if each < 45 else "high"}) for each in (1, 2, 88, 89)
+    ]
+    fill(connection, docs, known)
+    fill(connection, docs, [Stored(str(each), angle(each), {"new": each > 50}) for each in (10, 80)])
+
+    every = rows(
+        connection, "SELECT id, label, confidence > 0.9 FROM docs_classify_rows('label', 3) ORDER BY id"
+    )
+    some = rows(connection, """SELECT id, label FROM docs_classify_rows('label', 3, '{"new": true}')""")
+
+    assert every == [("10", "low", True), ("80", "high", True)]
+    assert some == [("80", "high")]
+
+
+@FEW
+@given(seed=st.integers(0, 2**32), kind=st.sampled_from(KINDS), k=st.integers(1, 12))
+def test_labels_are_those_of_numpy(connection: Connection, seed: int, kind: Kind, k: int) -> None:
+    """The confidence of each label, for random vectors of which some are labelled."""
+    rng = np.random.default_rng(seed)
+    points, query = vectors(rng, 40, 4), vectors(rng, 1, 4)[0]
+    labels = [str(each) if each else None for each in rng.integers(4, size=40)]
+    with connection.transaction(force_rollback=True):
+        stored = [
+            Stored(str(number), vector, {"label": label})
+            for number, (vector, label) in enumerate(zip(points, labels, strict=True))
+        ]
+        fill(connection, make(connection, kind, 4), stored)
+        asked = "SELECT label, confidence FROM docs_classify(%s::vector, 'label', %s)"
+        found = rows(connection, asked, literal(query), k)
+
+    far = reference.distances(points, query[None])[:, 0]
+    near = sorted((far[number], label) for number, label in enumerate(labels) if label)[:k]
+    assert dict(found) == pytest.approx(reference.shares(near), rel=0.02, abs=1e-3)

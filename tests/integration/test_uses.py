@@ -1,0 +1,143 @@
+"""What holds for every use of vectors in SQL: plans, search paths, generations and rights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import psycopg
+import pytest
+from psycopg import sql
+
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.indexes import build_index
+from tests.support.filled import (
+    KINDS,
+    VECTOR,
+    Kind,
+    Stored,
+    angle,
+    fill,
+    literal,
+    make,
+    rayed,
+    rows,
+    vectors,
+)
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """A connection to a migrated database."""
+    with connect(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def docs(connection: Connection) -> Collection:
+    """An empty collection of three dimensions."""
+    return make(connection, VECTOR, 3)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+def test_any_search_path_will_do(connection: Connection, kind: Kind) -> None:
+    """The functions know their table, the extension's types and its operators."""
+    docs = make(connection, kind, 3)
+    rayed(connection, docs, 0, 10, 80, 90)
+    connection.execute("SET search_path = pg_catalog")
+    query = sql.SQL("(SELECT {} FROM {} LIMIT 1)").format(sql.Identifier(docs.vector_column), docs.table)
+
+    for call in (
+        "public.docs_recommend(ARRAY['0'], ARRAY['90'])",
+        "public.docs_anomalies(1)",
+        "public.docs_outliers()",
+        "public.docs_diversity(ARRAY['0', '90'])",
+        "public.docs_diverse({})",
+        "public.docs_classify({}, 'label')",
+        "public.docs_classify_rows('label')",
+        "embedq.make_clustering('docs', 'topics', 2)",
+        "embedq.update_clustering('docs', 'topics')",
+        "public.docs_clusters('topics')",
+    ):
+        connection.execute(sql.SQL("SELECT * FROM {}").format(sql.SQL(call).format(query)))
+
+
+def test_candidates_come_from_the_index(connection: Connection) -> None:
+    """Each use that needs near rows scans the vector index, and the settings of the session are as before."""
+    docs = make(connection, VECTOR, 8)
+    points = vectors(np.random.default_rng(1), 3000, 8)
+    fill(connection, docs, [Stored(str(number), each, {"label": "a"}) for number, each in enumerate(points)])
+    build_index(connection, docs)
+    query = literal(points[0])
+
+    for call in (
+        "docs_recommend(ARRAY['1', '2'], ARRAY['3'])",
+        "docs_anomalies(10, ARRAY['1', '2', '3', '4', '5', '6', '7'])",
+        f"docs_diverse('{query}')",
+        f"docs_diverse('{query}', 10, 0.5, 200)",
+        f"docs_classify('{query}', 'label')",
+    ):
+        before = scans(connection)
+        with connection.transaction():
+            rows(connection, f"SELECT FROM {call}")
+            assert rows(connection, "SHOW hnsw.iterative_scan") == [("off",)]
+        assert scans(connection) > before, call
+
+
+def scans(connection: Connection) -> int:
+    """How often the collection's vector index was scanned."""
+    rows(connection, "SELECT pg_stat_force_next_flush()")
+    asked = "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'docs_embedding_idx'"
+    ((count,),) = rows(connection, asked)
+    return int(count)
+
+
+def test_vector_of_another_generation_is_refused(connection: Connection) -> None:
+    """Whichever function takes one."""
+    rayed(connection, make(connection, VECTOR, 3), 0, 90)
+    rows(connection, "SELECT embedq.make_clustering('docs', 'topics', 2)")
+
+    for call in (
+        "docs_diverse('[1,0,0]', generation => {})",
+        "docs_classify('[1,0,0]', 'label', generation => {})",
+        "embedq.nearest_clusters('docs', 'topics', '[1,0,0]', generation => {})",
+    ):
+        rows(connection, f"SELECT FROM {call.format(1)}")
+        with pytest.raises(psycopg.DataError, match="of generation 2, collection 'docs' holds generation 1"):
+            rows(connection, f"SELECT FROM {call.format(2)}")
+
+
+def test_hidden_rows_stay_hidden(connection: Connection, docs: Collection) -> None:
+    """Row-level security of the table holds in every function: they run with the caller's rights."""
+    for tenant, degrees in {"a": (0, 1), "b": (2, 3, 90)}.items():
+        fill(connection, docs, [Stored(str(each), angle(each), {"tenant": tenant}) for each in degrees])
+    rows_seen = {
+        "docs_recommend(ARRAY['0', '2'])": {"1"},
+        "docs_anomalies(1)": {"0", "1"},
+        "docs_outliers()": {"0", "1"},
+        "docs_diverse('[1,0,0]')": {"0", "1"},
+        "docs_classify_rows('label')": set(),
+        "docs_clusters('topics')": {"0", "1"},
+    }
+    rows(connection, "SELECT embedq.make_clustering('docs', 'topics', 2)")
+    role = sql.Identifier(f"tenant_of_{connection.info.dbname}")
+    connection.execute(sql.SQL("CREATE ROLE {}").format(role))
+    try:
+        grants = (
+            "GRANT USAGE ON SCHEMA embedq TO {0};"
+            " GRANT SELECT ON docs, embedq.clustering, embedq.cluster_member TO {0};"
+            " ALTER TABLE docs ENABLE ROW LEVEL SECURITY;"
+            """ CREATE POLICY own ON docs USING (metadata @> '{{"tenant": "a"}}')"""
+        )
+        connection.execute(sql.SQL(grants).format(role))
+        connection.execute(sql.SQL("SET ROLE {}").format(role))
+        for call, expected in rows_seen.items():
+            found = rows(connection, f"SELECT id FROM {call}")  # noqa: S608 # from above
+            assert {number for (number,) in found} == expected, call
+        assert rows(connection, "SELECT docs_diversity(ARRAY['0', '90'])") == [(None,)]
+        labels = rows(connection, "SELECT label FROM docs_classify('[0,1,0]', 'tenant')")
+        assert labels == [("a",)]
+    finally:
+        connection.execute("RESET ROLE")
+        connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))
