@@ -298,6 +298,10 @@ class CollectionBusy(StoreError):
     """A collection cannot be changed now: its table is in use, or messages for it are on their way."""
 
 
+class RecallUnknown(StoreError):
+    """The recall of an index cannot be measured; the message says why, and what to do."""
+
+
 class VectorTooLong(StoreError):
     """No indexable column type holds vectors of so many dimensions."""
 

@@ -23,6 +23,7 @@ _SUMMARIES = {
     "limits": "Show and set the limits of the running fleet.",
     "local-api": "Serve a small local embedding model, OpenAI-compatible.",
     "migrate": "Create or update embedq's schema in the database.",
+    "recall": "Compare a collection's index with exact search.",
     "search": "Find the texts of a collection nearest to a text.",
     "status": "Show each collection's rows and queues, and each model's limits and pauses.",
     "up": "Start Postgres, Valkey and a local model here, no worker.",
