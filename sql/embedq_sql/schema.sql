@@ -41,8 +41,10 @@ CREATE TABLE embedq.collection (
     quantization text NOT NULL DEFAULT 'none' CHECK (quantization IN ('none', 'halfvec', 'binary')),
     on_too_long text NOT NULL DEFAULT 'error' CHECK (on_too_long IN ('error', 'truncate', 'chunk')),
     chunk_tokens integer CHECK (chunk_tokens > 0),
-    chunk_overlap integer CHECK (chunk_overlap >= 0 AND chunk_overlap < chunk_tokens)
+    chunk_overlap integer CHECK (chunk_overlap >= 0 AND chunk_overlap < chunk_tokens),
+    CONSTRAINT collection_vectors_key UNIQUE (table_schema, table_name, vector_column)
 );
+COMMENT ON CONSTRAINT collection_vectors_key ON embedq.collection IS 'Of two writers of one column, each would overwrite the other''s vectors.';
 COMMENT ON TABLE embedq.collection IS 'The registry of collections. Workers publish it to Redis, where producers read it.';
 COMMENT ON COLUMN embedq.collection.id IS 'Never given twice: a collection dropped and created anew has another ledger.';
 COMMENT ON COLUMN embedq.collection.name IS 'Also the name of its queues, and the beginning of its functions'' names.';
@@ -128,15 +130,9 @@ COMMENT ON COLUMN embedq.dead_letter.lane IS 'The lane that it came by.';
 COMMENT ON COLUMN embedq.dead_letter.first_at IS 'When it died first.';
 COMMENT ON COLUMN embedq.dead_letter.last_at IS 'When it died last.';
 
--- Nobody but their owner may read these tables until somebody is granted it. For a role that sees every letter, and which of
--- them still has a text, but no text:
---
---     GRANT USAGE ON SCHEMA embedq TO support;
---     GRANT SELECT ON embedq.dead_letter TO support;
---     GRANT SELECT (number) ON embedq.dead_letter_text TO support;
---
--- Dropping needs SELECT and DELETE on dead_letter, replaying UPDATE as well and SELECT on dead_letter_text, whose rows go with
--- their letters. A worker needs SELECT, INSERT and UPDATE on both, and for the retention DELETE on dead_letter_text and item.
+-- Nobody but their owner and workers may read these tables. For a role that sees every letter, and which of them still has a
+-- text, but no text: SELECT on dead_letter and on dead_letter_text (number). Dropping needs DELETE on dead_letter as well,
+-- replaying UPDATE there and SELECT on dead_letter_text, whose rows go with their letters.
 CREATE TABLE embedq.dead_letter_text (
     number bigint PRIMARY KEY REFERENCES embedq.dead_letter ON DELETE CASCADE,
     payload text NOT NULL
@@ -720,3 +716,157 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION embedq.drop_clustering IS 'Drops a clustering with its labels.';
+
+-- Least rights. One place knows what a worker and what a reader of a collection need: functions, so that any client of SQL can
+-- call them, and `embedq collection create` and `embedq migrate` do for what is new. They run with the caller's rights, grant
+-- what is missing and nothing else, and what only somebody else may grant they name in a warning. Who made the schema owns it
+-- and administers it: ownership cannot be granted, but membership of its role can.
+
+CREATE FUNCTION embedq.grant_or_tell(owner oid, wanted text)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF pg_has_role(owner, 'USAGE') THEN
+        EXECUTE wanted;
+    ELSE
+        RAISE WARNING USING MESSAGE = format('only role %s may grant a right that is missing; let it run: %s', owner::regrole, wanted);
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION embedq.grant_or_tell IS 'Runs a statement that is for an object''s owner, or names it in a warning to who is not.';
+
+CREATE FUNCTION embedq.grant_usage(grantee regrole, schema text)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF NOT has_schema_privilege(grantee, schema, 'USAGE') THEN
+        PERFORM embedq.grant_or_tell(
+            (SELECT nspowner FROM pg_namespace WHERE nspname = schema),
+            format('GRANT USAGE ON SCHEMA %I TO %s', schema, grantee)
+        );
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION embedq.grant_usage IS 'Lets a role use what it has rights on in a schema.';
+
+CREATE FUNCTION embedq.grant_on(grantee regrole, relation regclass, privilege text, columns text[] DEFAULT NULL)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+    listed text := (SELECT string_agg(quote_ident(name), ', ') FROM unnest(columns) AS name);
+    lacking text[] := ARRAY(
+        SELECT name FROM unnest(columns) AS name WHERE NOT has_column_privilege(grantee, relation, name, privilege)
+    );
+BEGIN
+    IF has_table_privilege(grantee, relation, privilege) OR columns IS NOT NULL AND lacking = '{}' THEN
+        RETURN;
+    END IF;
+    PERFORM embedq.grant_or_tell(
+        (SELECT relowner FROM pg_class WHERE oid = relation),
+        format('GRANT %s%s ON %s TO %s', privilege, ' (' || listed || ')', relation, grantee)
+    );
+END
+$$;
+COMMENT ON FUNCTION embedq.grant_on IS 'Grants a role one privilege on a table, or on some of its columns alone, unless it has it.';
+
+CREATE FUNCTION embedq.grant_writing(worker regrole, collection text)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+    registered embedq.collection;
+    stored regclass;
+    policy name := (SELECT rolname FROM pg_roles WHERE oid = worker);
+BEGIN
+    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.name = grant_writing.collection;
+    stored := to_regclass(format('%I.%I', registered.table_schema, registered.table_name));
+    IF stored IS NULL THEN
+        RETURN;  -- somebody dropped it
+    END IF;
+    PERFORM embedq.grant_usage(worker, registered.table_schema);
+    IF NOT registered.is_managed THEN
+        PERFORM embedq.grant_on(worker, stored, 'SELECT', ARRAY[registered.key_column, registered.vector_column]);
+        PERFORM embedq.grant_on(worker, stored, 'UPDATE', ARRAY[registered.vector_column]);
+        RETURN;
+    END IF;
+    PERFORM embedq.grant_on(worker, stored, privilege)
+    FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS privilege;
+    -- For the day when somebody turns on row-level security: what a worker does not see it could not delete.
+    IF NOT EXISTS (SELECT FROM pg_policy WHERE polrelid = stored AND polname = policy) THEN
+        PERFORM embedq.grant_or_tell(
+            (SELECT relowner FROM pg_class WHERE oid = stored),
+            format('CREATE POLICY %I ON %s TO %s USING (true) WITH CHECK (true)', policy, stored, worker)
+        );
+    END IF;
+END
+$$;
+COMMENT ON FUNCTION embedq.grant_writing IS 'Lets a worker''s role write a collection: every row of a table that embedq made, of somebody''s own the vectors alone.';
+
+CREATE FUNCTION embedq.grant_worker(worker regrole)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    PERFORM embedq.grant_usage(worker, nspname)
+    FROM pg_namespace
+    WHERE nspname = 'embedq' OR oid = (SELECT extnamespace FROM pg_extension WHERE extname = 'vector');
+    PERFORM embedq.grant_on(worker, format('embedq.%I', relation)::regclass, privilege)
+    FROM (
+        VALUES ('collection', '{SELECT}'::text[]),
+               ('item', '{SELECT,INSERT,UPDATE,DELETE}'),
+               ('dead_letter', '{SELECT,INSERT,UPDATE}'),
+               ('dead_letter_text', '{SELECT,INSERT,UPDATE,DELETE}'),
+               ('vector_cache', '{SELECT,INSERT,UPDATE,DELETE}'),
+               ('vector_claimant', '{SELECT,INSERT,UPDATE,DELETE}')
+    ) AS needed (relation, privileges), unnest(privileges) AS privilege;
+    -- Vectors land in a temporary table.
+    IF NOT has_database_privilege(worker, current_database(), 'TEMPORARY') THEN
+        PERFORM embedq.grant_or_tell(
+            (SELECT datdba FROM pg_database WHERE datname = current_database()),
+            format('GRANT TEMPORARY ON DATABASE %I TO %s', current_database(), worker)
+        );
+    END IF;
+    PERFORM embedq.grant_writing(worker, name) FROM embedq.collection;
+END
+$$;
+COMMENT ON FUNCTION embedq.grant_worker IS 'Lets a role run workers: all collections that there are and, as long as it may write the ledger, those to come.';
+
+CREATE FUNCTION embedq.workers()
+RETURNS SETOF regrole
+LANGUAGE sql STABLE SET search_path = pg_catalog
+BEGIN ATOMIC
+    SELECT acl.grantee::regrole
+    FROM pg_class, aclexplode(pg_class.relacl) AS acl
+    WHERE pg_class.oid = 'embedq.item'::regclass
+      AND acl.privilege_type = 'INSERT' AND acl.grantee NOT IN (0, pg_class.relowner);
+END;
+COMMENT ON FUNCTION embedq.workers IS 'The roles that grant_worker was called for: they may write the ledger.';
+
+CREATE FUNCTION embedq.grant_reader(reader regrole, collection text)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+    registered embedq.collection;
+    stored regclass;
+BEGIN
+    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.name = grant_reader.collection;
+    IF NOT FOUND THEN
+        RAISE undefined_table USING MESSAGE = format('there is no collection %L', collection),
+            HINT = 'SELECT name FROM embedq.collection lists them.';
+    END IF;
+    stored := format('%I.%I', registered.table_schema, registered.table_name)::regclass;
+    PERFORM embedq.grant_usage(reader, nspname)
+    FROM pg_namespace
+    WHERE nspname IN ('embedq', registered.table_schema)
+       OR oid = (SELECT extnamespace FROM pg_extension WHERE extname = 'vector');
+    PERFORM embedq.grant_on(reader, 'embedq.collection', 'SELECT');
+    PERFORM embedq.grant_on(reader, stored, 'SELECT', CASE WHEN NOT registered.is_managed THEN array_remove(
+        ARRAY[registered.key_column, registered.vector_column, registered.content_column, registered.metadata_column], NULL
+    ) END);
+END
+$$;
+COMMENT ON FUNCTION embedq.grant_reader IS 'Lets a role search a collection with its functions: the table, of somebody''s own the named columns alone; no dead letter, no ledger, no cache.';

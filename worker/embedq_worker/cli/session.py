@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import click
+from psycopg.errors import Diagnostic
+
 from embedq.broker import Broker
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
@@ -15,12 +18,18 @@ from embedq_worker.store.registry import publish_registry
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Connection]:
-    """A connection to the database. Raises ``DatabaseAway``."""
+    """A connection to the database, whose warnings are shown. Raises ``DatabaseAway``."""
     connection = connect(settings.database_url)
+    connection.add_notice_handler(_show)
     try:
         yield connection
     finally:
         connection.close()
+
+
+def _show(notice: Diagnostic) -> None:
+    if notice.severity_nonlocalized == "WARNING":
+        click.echo(f"warning: {notice.message_primary}", err=True)
 
 
 @contextmanager

@@ -53,7 +53,7 @@ def create_collection(
     text_search: str = "simple",
     long_texts: LongTexts | None = None,
 ) -> Collection:
-    """Make a collection, its table and its functions, or nothing at all.
+    """Make a collection, its table and its functions, or nothing at all; workers' roles may write it.
 
     ``dimensions`` and ``vector_type`` default to the model's own and to the type that an index of that
     ``quantization`` takes; ``text_search`` is a configuration of full text search. Long texts are
@@ -250,6 +250,7 @@ def _create(connection: Connection, wanted: Collection) -> Collection:
             f"({error.diag.message_primary}); choose another name"
         ) from error
     make_functions(connection, made)
+    connection.execute(statement("grant_workers_writing"), {"collection": made.name})
     return made
 
 

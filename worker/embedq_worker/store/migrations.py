@@ -17,7 +17,8 @@ LEAST_PGVECTOR = (0, 8)
 def apply_migrations(connection: Connection) -> list[str]:
     """Apply the migrations that the database does not have; returns their names. All of them, or none.
 
-    The collections' functions are made anew: their templates belong to the schema. Safe to run at the same
+    The collections' functions are made anew: their templates belong to the schema. Workers' roles get their
+    rights on what is new. Safe to run at the same
     time from several places: the later ones wait and find nothing to do. Raises ``CollectionConflict`` and
     ``StoreError``.
     """
@@ -31,6 +32,7 @@ def apply_migrations(connection: Connection) -> list[str]:
             connection.execute(text)
             connection.execute(statement("record_migration"), {"number": _number(name), "name": name})
         renew_functions(connection)
+        connection.execute(statement("grant_workers"))
     return list(missing)
 
 

@@ -27,7 +27,8 @@ _AWAY = {
     "53": "Postgres is out of resources; look at its log",
     "25006": READ_ONLY,
     "25": "the transaction was ended by a timeout; look at the load of Postgres and at its idle timeouts",
-    "42501": "rights are missing; grant the role of EMBEDQ_DATABASE_URL what it needs on the table",
+    "42501": "rights are missing, or a policy of row-level security is in the way; run SELECT "
+    "embedq.grant_worker('<the role of EMBEDQ_DATABASE_URL>') as the owner of the schema embedq",
     "57014": "a statement took too long; look at the load of Postgres, or raise [worker] database_timeout",
     "57": "Postgres is stopping or starting; look whether it comes back",
     "58": "Postgres cannot read or write its files; look at its log and its disk",

@@ -1,0 +1,317 @@
+"""Least rights: a worker's role does a worker's work, a reader's role searches, and neither may do more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import LiteralString
+
+import psycopg
+import pytest
+from psycopg import errors, sql
+
+from embedq.errors import EmbedqError
+from embedq.testing.faults import BadText
+from embedq_worker.catalogue import Model
+from embedq_worker.errors import CollectionConflict
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import create_collection, drop_collection
+from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.indexes import build_index
+from embedq_worker.store.migrations import apply_migrations
+from tests.support.roles import name_in, role
+from tests.support.stack import Stack, wait_until
+from tests.support.workers import Worker
+
+MODEL = Model(id="small", dimensions=3)
+
+
+@pytest.fixture
+def owner(database_url: str) -> Iterator[Connection]:
+    """A connection of whoever made the schema."""
+    with connect(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def docs(owner: Connection) -> Collection:
+    """A collection with two rows of two tenants, on the same spot."""
+    made = create_collection(owner, name="docs", model=MODEL)
+    owner.execute(
+        "INSERT INTO docs (id, content, metadata, embedding, version) VALUES"
+        """ ('1', 'a', '{"tenant": "a"}', '[1,0,0]', 1), ('2', 'b', '{"tenant": "b"}', '[1,0,0]', 1)"""
+    )
+    return made
+
+
+@contextmanager
+def worker_role(owner: Connection, url: str) -> Iterator[str]:
+    """The URL for a role that may run workers."""
+    with role(url, "worker") as theirs:
+        owner.execute("SELECT embedq.grant_worker(%s::regrole)", (name_in(theirs),))
+        yield theirs
+
+
+@contextmanager
+def reader_role(owner: Connection, url: str, collection: str) -> Iterator[Connection]:
+    """A connection of a role that may read one collection."""
+    with role(url, "reader") as theirs:
+        grant = "SELECT embedq.grant_reader(%s::regrole, %s)"
+        owner.execute(grant, (name_in(theirs), collection))
+        with connect(theirs) as opened:
+            yield opened
+
+
+def refused(connection: Connection, *statements: LiteralString) -> None:
+    """Each is refused for want of rights."""
+    for statement in statements:
+        with pytest.raises(errors.InsufficientPrivilege):
+            connection.execute(statement)
+            pytest.fail(f"may: {statement}")
+
+
+def test_a_worker_needs_no_more(stack: Stack, owner: Connection) -> None:
+    """It stores, touches, deletes, buries, keeps vectors and house, in a collection that is made later."""
+    stack.configure("[worker]\nvector_cache_days = 30\ndead_letter_text_days = 10\ntombstone_days = 10\n")
+    owner.execute(
+        "INSERT INTO embedq.item (collection_id, id, version, content_hash, chunks, deleted_at)"
+        " VALUES (9, 'old', 1, '', 0, now() - interval '11 days')"
+    )
+    stack.api.inject(BadText(), marker="poison")
+    with worker_role(owner, stack.database_url) as url, stack.producer() as producer:
+        stack.create("docs")
+        with Worker({**stack.environment, "EMBEDQ_DATABASE_URL": url}) as worker:
+            producer.enqueue_many("docs", [{"id": str(n), "text": f"text {n}"} for n in range(20)])
+            producer.enqueue("docs", id="bad", text="poison")
+            stack.wait_until_done()
+            producer.enqueue_many("docs", [{"id": str(n), "text": f"text {n}"} for n in range(10)])
+            producer.enqueue("docs", id="10", text="text 11")
+            producer.delete("docs", ["19"])
+            stack.wait_until_done()
+            wait_until(lambda: "1 ids deleted more than 10 days ago were forgotten" in worker.output, 10)
+        assert "rights are missing" not in worker.output
+    assert stack.stored("docs") == {**{str(n): f"text {n}" for n in range(19)}, "10": "text 11"}
+    buried = "SELECT item_id, class FROM embedq.dead_letter JOIN embedq.dead_letter_text USING (number)"
+    assert stack.sql(buried) == [("bad", "text")]
+    assert stack.sql("SELECT count(*) FROM embedq.vector_cache WHERE vector IS NOT NULL") == [(20,)]
+
+
+@pytest.mark.usefixtures("docs")
+def test_a_worker_may_do_no_more(owner: Connection, database_url: str) -> None:
+    """Nothing is dropped, changed in shape, registered or granted by it, and no other table read."""
+    owner.execute("CREATE TABLE salaries (id int)")
+    with worker_role(owner, database_url) as url, connect(url) as worker:
+        refused(
+            worker,
+            "DROP TABLE docs",
+            "TRUNCATE docs",
+            "ALTER TABLE docs ADD COLUMN more int",
+            "CREATE INDEX ON docs (version)",
+            "DROP FUNCTION docs_search",
+            "CREATE TABLE embedq.more (id int)",
+            "UPDATE embedq.collection SET table_name = 'salaries'",
+            "INSERT INTO embedq.collection (name) VALUES ('more')",
+            "SELECT * FROM embedq.migration",
+            "DELETE FROM embedq.dead_letter",
+            "TRUNCATE embedq.item",
+            "SELECT * FROM salaries",
+        )
+
+
+@pytest.mark.usefixtures("docs")
+def test_a_reader_searches_one_collection(owner: Connection, database_url: str) -> None:
+    """By its own functions and the one that takes a name; nothing else is theirs to see or to change."""
+    create_collection(owner, name="other", model=MODEL)
+    with reader_role(owner, database_url, "docs") as reader:
+        assert len(reader.execute("SELECT id FROM docs_search('[1,0,0]', 5, 1)").fetchall()) == 2
+        assert len(reader.execute("SELECT id FROM embedq.search('docs', '[1,0,0]', 5)").fetchall()) == 2
+        refused(
+            reader,
+            "SELECT id FROM other_search('[1,0,0]', 5)",
+            "SELECT * FROM embedq.dead_letter",
+            "SELECT * FROM embedq.dead_letter_text",
+            "SELECT * FROM embedq.vector_cache",
+            "SELECT * FROM embedq.item",
+            "INSERT INTO docs (id, content, embedding, version) VALUES ('3', '', '[1,0,0]', 1)",
+            "UPDATE docs SET content = ''",
+            "DELETE FROM docs",
+            "TRUNCATE docs",
+            "DROP TABLE docs",
+            "DROP FUNCTION docs_search",
+            "UPDATE embedq.collection SET generation = 2",
+        )
+
+
+def test_a_reader_of_no_collection_is_told(owner: Connection) -> None:
+    """The message names the collection and says where the names are."""
+    with pytest.raises(errors.UndefinedTable, match="no collection 'docs'") as caught:
+        owner.execute("SELECT embedq.grant_reader(CURRENT_ROLE::regrole, 'docs')")
+    assert "embedq.collection" in (caught.value.diag.message_hint or "")
+
+
+@pytest.mark.usefixtures("docs")
+def test_nobody_grants_what_is_not_theirs(owner: Connection, database_url: str) -> None:
+    """Called by a reader they grant nothing; each right that is missing is named, with who may grant it."""
+    with reader_role(owner, database_url, "docs") as reader, role(database_url, "friend") as friend:
+        said: list[str] = []
+        reader.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
+        reader.execute("SELECT embedq.grant_reader(%s::regrole, 'docs')", (name_in(friend),))
+        assert any(f"let it run: GRANT SELECT ON public.docs TO {name_in(friend)}" in each for each in said)
+        assert all("only role postgres may grant" in each for each in said)
+        with connect(friend) as connection:
+            refused(connection, "SELECT id FROM docs_search('[1,0,0]', 1)")
+
+
+@pytest.mark.usefixtures("docs")
+def test_granting_again_changes_nothing(owner: Connection, database_url: str) -> None:
+    """What a role has is not granted again; who lost the ledger is no worker any more."""
+    acl = (
+        "SELECT relname, xmin::text FROM pg_class"
+        " WHERE relnamespace IN ('embedq'::regnamespace, 'public'::regnamespace)"
+    )
+    with worker_role(owner, database_url) as url:
+        before = owner.execute(acl).fetchall()
+        owner.execute("SELECT embedq.grant_worker(%s::regrole)", (name_in(url),))
+        assert owner.execute(acl).fetchall() == before
+        assert owner.execute("SELECT worker::text FROM embedq.workers() AS worker").fetchall() == [
+            (name_in(url),)
+        ]
+
+        owner.execute(sql.SQL("REVOKE ALL ON embedq.item, docs FROM {}").format(sql.Identifier(name_in(url))))
+        apply_migrations(owner)
+        create_collection(owner, name="later", model=MODEL)
+
+        with connect(url) as worker:
+            refused(worker, "SELECT FROM docs", "SELECT FROM later", "SELECT FROM embedq.item")
+
+
+def test_migrate_grants_what_is_new(owner: Connection, database_url: str) -> None:
+    """A table that comes with a later version is the workers' too, without anybody granting."""
+    with worker_role(owner, database_url) as url:
+        owner.execute(
+            sql.SQL("REVOKE ALL ON embedq.vector_cache FROM {}").format(sql.Identifier(name_in(url)))
+        )
+        apply_migrations(owner)
+        with connect(url) as worker:
+            assert worker.execute("SELECT count(*) FROM embedq.vector_cache").fetchone() == (0,)
+
+
+def test_other_schemas_and_no_public_rights(owner: Connection, database_url: str) -> None:
+    """Where everybody's rights were taken away, roles get the use of schemas, and of temporary tables."""
+    database = sql.Identifier(owner.info.dbname)
+    owner.execute(sql.SQL("REVOKE TEMPORARY ON DATABASE {} FROM PUBLIC").format(database))
+    owner.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+    owner.execute('CREATE SCHEMA "Shop Floor"')
+    create_collection(owner, name="docs", model=MODEL, schema="Shop Floor")
+    with worker_role(owner, database_url) as url, connect(url) as worker:
+        worker.execute("CREATE TEMPORARY TABLE landed (embedding vector(3))")
+        worker.execute(
+            "INSERT INTO \"Shop Floor\".docs (id, content, embedding, version) VALUES ('1', '', '[1,0,0]', 1)"
+        )
+        refused(worker, "CREATE TABLE public.more (id int)")
+    with reader_role(owner, database_url, "docs") as reader:
+        assert reader.execute("SELECT id FROM embedq.search('docs', '[1,0,0]')").fetchall() == [("1",)]
+
+
+def test_who_administers_is_a_member_of_the_owner(postgres_url: str) -> None:
+    """A role that owns nothing by itself migrates, creates, indexes and drops as the owner's role."""
+    with (
+        connect(postgres_url) as admin,
+        role(postgres_url, "owner") as owners,
+        role(postgres_url, "alice") as alice,
+    ):
+        name = sql.Identifier(name_in(owners))
+        admin.execute("CREATE EXTENSION vector")
+        admin.execute(
+            sql.SQL(
+                "GRANT CREATE ON DATABASE {0} TO {1}; GRANT CREATE ON SCHEMA public TO {1}; GRANT {1} TO {2}"
+            ).format(sql.Identifier(admin.info.dbname), name, sql.Identifier(name_in(alice)))
+        )
+        admin.execute(sql.SQL("ALTER ROLE {} SET role TO {}").format(sql.Identifier(name_in(alice)), name))
+        with connect(alice) as connection:
+            assert apply_migrations(connection)
+            made = create_collection(connection, name="docs", model=MODEL)
+            assert build_index(connection, made)
+            assert admin.execute(
+                "SELECT relowner::regrole::text FROM pg_class WHERE relname = 'docs'"
+            ).fetchone() == (name_in(owners),)
+            drop_collection(connection, "docs")
+
+
+def test_a_stranger_creates_nothing(owner: Connection, database_url: str) -> None:
+    """A worker's role may not create collections, and is told so in a line."""
+    with worker_role(owner, database_url) as url, connect(url) as worker:
+        with pytest.raises(EmbedqError, match="permission denied") as caught:
+            create_collection(worker, name="docs", model=MODEL)
+        assert not isinstance(caught.value, CollectionConflict)
+
+
+TENANT: LiteralString = """
+    CREATE POLICY tenant ON docs FOR SELECT
+    USING (metadata ->> 'tenant' = current_setting('app.tenant', true))
+"""
+
+
+@pytest.mark.usefixtures("docs")
+@pytest.mark.parametrize("index", [False, True])
+def test_a_reader_sees_the_rows_of_a_tenant(owner: Connection, database_url: str, index: bool) -> None:
+    """By each function: a policy on the table holds for them."""
+    owner.execute("ALTER TABLE docs ENABLE ROW LEVEL SECURITY")
+    owner.execute(TENANT)
+    if index:
+        owner.execute("CREATE INDEX ON docs USING hnsw (embedding vector_cosine_ops)")
+    with reader_role(owner, database_url, "docs") as reader:
+        reader.execute("SET enable_seqscan = off")
+        for tenant, seen in (("a", [("1",)]), ("b", [("2",)]), ("c", [])):
+            reader.execute("SELECT set_config('app.tenant', %s, false)", (tenant,))
+            assert reader.execute("SELECT id FROM docs_search('[1,0,0]', 5)").fetchall() == seen
+            assert reader.execute("SELECT id FROM embedq.search('docs', '[1,0,0]', 5)").fetchall() == seen
+        plan = "\n".join(
+            line for (line,) in reader.execute("EXPLAIN SELECT id FROM docs_search('[1,0,0]', 5)")
+        )
+        assert ("Index Scan using docs_embedding_idx" in plan) is index
+
+
+@pytest.mark.parametrize("force", ["ENABLE", "FORCE"])
+def test_a_worker_writes_the_rows_of_every_tenant(
+    stack: Stack, owner: Connection, force: LiteralString
+) -> None:
+    """Its policy comes with its rights; under FORCE, too, the worker writes and deletes what it must."""
+    with worker_role(owner, stack.database_url) as url, stack.producer() as producer:
+        stack.create("docs")
+        owner.execute("ALTER TABLE docs ENABLE ROW LEVEL SECURITY")
+        if force == "FORCE":
+            owner.execute("ALTER TABLE docs FORCE ROW LEVEL SECURITY")
+        owner.execute(TENANT)
+        with Worker({**stack.environment, "EMBEDQ_DATABASE_URL": url}) as worker:
+            for tenant in "ab":
+                producer.enqueue("docs", id=tenant, text="x", metadata={"tenant": tenant})
+                producer.enqueue("docs", id=f"not {tenant}", text="y", metadata={"tenant": tenant})
+            stack.wait_until_done()
+            producer.delete("docs", ["not a", "not b"])
+            producer.enqueue("docs", id="a", text="x", metadata={"tenant": "c"})
+            stack.wait_until_done()
+        assert "rights are missing" not in worker.output
+        rows = "SELECT id, metadata ->> 'tenant' FROM docs ORDER BY id"
+        assert stack.sql(rows) == [("a", "c"), ("b", "b")]
+
+
+def test_an_owner_under_force_needs_the_policy_too(postgres_url: str) -> None:
+    """A worker that runs as the owner of a table whose policies hold for the owner: it is granted one."""
+    with connect(postgres_url) as admin, role(postgres_url, "owner") as url:
+        admin.execute("CREATE EXTENSION vector")
+        admin.execute(
+            sql.SQL("GRANT CREATE ON DATABASE {0} TO {1}; GRANT CREATE ON SCHEMA public TO {1}").format(
+                sql.Identifier(admin.info.dbname), sql.Identifier(name_in(url))
+            )
+        )
+        with connect(url) as connection:
+            apply_migrations(connection)
+            create_collection(connection, name="docs", model=MODEL)
+            connection.execute("ALTER TABLE docs ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY")
+            insert = "INSERT INTO docs (id, content, embedding, version) VALUES ('1', '', '[1,0,0]', 1)"
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(insert)
+            connection.execute("SELECT embedq.grant_worker(CURRENT_ROLE::regrole)")
+            connection.execute(insert)
+            assert connection.execute("SELECT id FROM docs_search('[1,0,0]')").fetchall() == [("1",)]
