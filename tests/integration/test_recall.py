@@ -23,7 +23,8 @@ from embedq_worker.errors import RecallUnknown
 from embedq_worker.store.collection import Collection, Quantization, VectorType
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.indexes import BuildOptions, build_index
+from embedq_worker.store.index_session import BuildOptions
+from embedq_worker.store.indexes import build_index
 from embedq_worker.store.measuring import Measurement
 from embedq_worker.store.recall import Query, as_text
 from embedq_worker.store.registry import publish_registry

@@ -17,7 +17,8 @@ from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.indexes import BuildOptions, build_index
+from embedq_worker.store.index_session import BuildOptions
+from embedq_worker.store.indexes import build_index
 
 MODEL = Model(id="small", dimensions=4)
 QUERY = "'[4,1,2,0]'"
