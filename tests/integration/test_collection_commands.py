@@ -107,6 +107,7 @@ def test_status_and_dead_letters(run: CliRunner, connection: Connection, client:
 
     assert (docs["rows"], docs["queued"]["bulk"], docs["dead_letters"]) == (10_001, 1, 1)
     assert docs["wants_index"]
+    assert [each["code"] for each in docs["index_advice"]] == ["missing"]
     assert "embedq index build docs" in page
     assert "1 dead letters of no collection" in page
     assert "item 'i1': text too_long, 1 attempt" in letters.output

@@ -8,13 +8,16 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
+from typing import LiteralString
 
 import psycopg
 import pytest
 from psycopg import sql
 
+from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict, VectorTooLong
+from embedq_worker.store import index_rebuild
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, get_collection
 from embedq_worker.store.connections import Connection, connect
@@ -208,3 +211,27 @@ def test_killed_after_the_swap_is_cleaned_up(connection: Connection, docs: Colle
     rebuild_index(connection, docs)
 
     assert found(connection, docs) == {"docs_embedding_idx": (True, "none", DEFAULT)}
+
+
+def test_registry_that_is_locked_is_waited_for_no_longer_than_a_while(
+    connection: Connection, docs: Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The new index is kept, both serve, and the next rebuild goes on from there."""
+    monkeypatch.setattr(index_rebuild, "statement", impatient)
+    with connect(database_url) as other, other.transaction():
+        other.execute("LOCK TABLE embedq.collection IN SHARE MODE")
+        with pytest.raises(CollectionBusy, match="built but not in use"):
+            rebuild_index(connection, docs, Changes(quantization="halfvec"))
+        assert set(found(connection, docs)) == {"docs_embedding_idx", "docs_embedding_new"}
+        assert get_collection(connection, "docs") == docs
+    (made,) = connection.execute("SELECT 'docs_embedding_new'::regclass::oid").fetchone() or (0,)
+
+    rebuild_index(connection, docs, Changes(quantization="halfvec"))
+
+    assert connection.execute("SELECT 'docs_embedding_idx'::regclass::oid").fetchone() == (made,)
+    assert set(found(connection, docs)) == {"docs_embedding_idx"}
+
+
+def impatient(name: str) -> LiteralString:
+    """The named statements, with a wait of milliseconds for locks."""
+    return "SET LOCAL lock_timeout = '50ms'" if name == "limit_lock_wait" else statement(name)

@@ -13,7 +13,8 @@ from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.store.collection import Collection, Quantization, VectorType
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.indexes import build_index, drop_index
+from embedq_worker.store.index_session import BuildOptions
+from embedq_worker.store.indexes import build, build_index, drop_index
 from embedq_worker.store.migrations import apply_migrations
 from embedq_worker.store.search import search
 from embedq_worker.store.vector_index import serving, vector_indexes
@@ -98,6 +99,18 @@ def test_functions_follow_the_index(
 
     assert exact in plan(connection, vectors[0])
     assert serving(connection, docs) == "none"
+
+
+def test_index_of_a_killed_command_comes_into_use(connection: Connection) -> None:
+    """The server built it and nobody made the functions anew: building again does."""
+    vectors = random_vectors(5_000)
+    docs = collection_of(connection, vectors, "vector", "binary")
+    build(connection, docs, docs.index_name, BuildOptions())
+    assert "<~>" not in plan(connection, vectors[0])
+
+    assert not build_index(connection, docs)
+
+    assert ORDERED_BY["binary"] in plan(connection, vectors[0])
 
 
 @pytest.mark.parametrize(("vector_type", "quantization"), KINDS)

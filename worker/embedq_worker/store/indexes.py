@@ -23,13 +23,14 @@ def build_index(connection: Connection, collection: Collection, options: BuildOp
     """
     options = options or BuildOptions()
     with index_lock(connection, collection):
-        if _has_index(connection, collection, options):
-            return False
+        is_there = _has_index(connection, collection, options)
         with store_errors(f"the index of collection {collection.name!r} was not built"):
-            _drop_all(connection, collection)
-            build(connection, collection, collection.index_name, options)
+            if not is_there:
+                _drop_all(connection, collection)
+                build(connection, collection, collection.index_name, options)
+            # Also when it is there: Postgres finishes a build whose client was killed.
             search_by(connection, collection, collection.quantization)
-    return True
+    return not is_there
 
 
 def drop_index(connection: Connection, collection: Collection) -> bool:
