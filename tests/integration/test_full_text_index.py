@@ -59,6 +59,18 @@ def test_words_are_found_by_the_index(connection: Connection, docs: Collection) 
     assert not drop_full_text_index(connection, docs)
 
 
+def test_hybrid_search_uses_it(connection: Connection, docs: Collection) -> None:
+    """The function's expression and the index's are one: the statistics count the scan."""
+    build_full_text_index(connection, docs, BuildOptions())
+    connection.execute("SET enable_seqscan = off")
+
+    found = connection.execute("SELECT id FROM docs_hybrid('[1,1,1]', '1234', 1, vector_weight => 0)")
+
+    assert found.fetchall() == [("1234",)]
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    assert [index.scans for index in index_report(connection, docs).indexes] == [1]
+
+
 def test_what_a_killed_build_left_is_replaced(connection: Connection, docs: Collection) -> None:
     """An index that is not valid is built anew."""
     build_full_text_index(connection, docs, BuildOptions())

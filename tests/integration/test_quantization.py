@@ -176,3 +176,36 @@ def test_vectors_beyond_the_plain_index_are_searched(connection: Connection) -> 
     hits = search(connection, "docs", vectors[7].tolist(), 3)
     assert hits[0].id == "7"
     assert hits[0].distance == pytest.approx(0, abs=1e-6)
+
+
+@pytest.mark.parametrize("quantization", ["halfvec", "binary"])
+def test_other_functions_search_by_it_too(connection: Connection, quantization: Quantization) -> None:
+    """They share the ordering: the index counts their scans, and the nearest is the right one."""
+    vectors = random_vectors(3_000)
+    docs = collection_of(connection, vectors, "vector", quantization)
+    build_index(connection, docs)
+    connection.execute("SET enable_seqscan = off")
+    query = text_of(vectors[5])
+    calls: list[LiteralString] = [
+        "docs_search_where({}, '{{}}', 3)",
+        "docs_search_page({}, 3)",
+        "docs_search_many(ARRAY[{}::vector], 3)",
+        "docs_documents({}, 3)",
+        "docs_hybrid({}, 'nothing', 3)",
+        "embedq.search('docs', {}, 3)",
+    ]
+
+    for call in calls:
+        before = scans(connection)
+        found = connection.execute(sql.SQL(f"SELECT id FROM {call}").format(query)).fetchone()  # noqa: S608 # from above
+        assert found == ("5",), call
+        assert scans(connection) == before + 1, call
+
+
+def scans(connection: Connection) -> int:
+    """How often the index was scanned."""
+    connection.execute("SELECT pg_stat_force_next_flush()")
+    row = connection.execute(
+        "SELECT idx_scan FROM pg_stat_user_indexes WHERE indexrelname = 'docs_embedding_idx'"
+    ).fetchone()
+    return int(row[0]) if row else 0
