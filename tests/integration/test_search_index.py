@@ -130,6 +130,19 @@ def test_more_rows_than_a_scan_gives(connection: Connection) -> None:
         assert len(call(connection, f"SELECT FROM {asked}", QUERY)) == 200
 
 
+def test_all_rows_though_an_index_misses_some(connection: Connection) -> None:
+    """Rows that a scan finds too late for its order, or gives up before."""
+    connection.execute("SET hnsw.max_scan_tuples = 100")
+    for asked in (
+        "docs_search_many(ARRAY[%s]::vector[], 1500)",
+        "embedq.search('docs', %s, 1500)",
+        "embedq.search('docs', %s, 1500, '{}')",
+        "docs_search_page(%s, 1500)",
+    ):
+        assert len(call(connection, f"SELECT FROM {asked}", QUERY)) == 1500
+        assert connection.execute("SHOW enable_indexscan").fetchone() == ("on",)
+
+
 @pytest.mark.parametrize("k", ["0", "NULL"])
 def test_no_rows_and_all_rows(connection: Connection, k: str) -> None:
     """k may be 0, and null is no limit, as for LIMIT."""

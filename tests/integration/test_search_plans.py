@@ -161,9 +161,8 @@ def test_an_order_that_the_index_does_not_serve_reads_every_row(connection: Conn
         ("docs_search_many(ARRAY[$q, '[0,0,1,0]']::vector[], 5)", {VECTOR}),
         ("docs_similar('7', 5)", {VECTOR, KEY}),
         ("docs_documents($q, 5)", {VECTOR}),
-        ("docs_search_page($q, 5, depth => 20)", {VECTOR}),
-        ("docs_search_page($q, 5, 0.1, depth => 20)", {VECTOR}),
-        ("docs_hybrid($q, 'lease', 5, text_weight => 0, candidates => 20)", {VECTOR}),
+        ("docs_search_page($q, 5)", {VECTOR}),
+        ("docs_search_page($q, 5, 0.1)", {VECTOR}),
     ],
 )
 def test_functions_read_the_index_alone(connection: Connection, call: str, expected: set[str]) -> None:
@@ -172,6 +171,45 @@ def test_functions_read_the_index_alone(connection: Connection, call: str, expec
 
     assert names == expected
     assert found
+
+
+@pytest.mark.parametrize(
+    ("call", "expected"),
+    [
+        ("embedq.search('docs', $q, 900)", {VECTOR}),
+        ("docs_search_many(ARRAY[$q]::vector[], 900)", {VECTOR}),
+        ("docs_similar('7', 200)", {VECTOR, KEY}),
+        ("docs_documents($q, 200)", {VECTOR}),
+        ("docs_search_page($q, 5, depth => 900)", {VECTOR}),
+        ("docs_hybrid($q, 'lease', 5, candidates => 900)", {VECTOR, "docs_to_tsvector_idx"}),
+    ],
+)
+def test_many_candidates_come_from_the_index_too(
+    connection: Connection, call: str, expected: set[str]
+) -> None:
+    """Where the planner would rather read the table, as it takes long vectors to be in it."""
+    with rolled_back(connection):
+        connection.execute("CREATE INDEX ON docs USING gin (to_tsvector('simple'::regconfig, content))")
+        assert scanned(connection, call)[0] == expected
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "docs_search($q, 5)",
+        "embedq.search('docs', $q, 5)",
+        "docs_search_many(ARRAY[$q, '[0,0,1,0]']::vector[], 5)",
+        "docs_documents($q, 5)",
+        "docs_search_page($q, 5)",
+        "docs_hybrid($q, 'lease', 5)",
+    ],
+)
+def test_a_session_can_have_it_exact(connection: Connection, call: str) -> None:
+    """Without index scans every row is compared, as in any query."""
+    with rolled_back(connection):
+        connection.execute("SET LOCAL enable_indexscan = off")
+
+        assert scanned(connection, call)[0] == {TABLE}
 
 
 @pytest.mark.parametrize("name", FILTERS)
@@ -236,7 +274,7 @@ def test_words_are_found_by_their_index(connection: Connection, is_indexed: bool
             connection.execute(
                 "CREATE INDEX words ON docs USING gin (to_tsvector('simple'::regconfig, content))"
             )
-        names, found = scanned(connection, "docs_hybrid($q, 'lease', 5, candidates => 20)")
+        names, found = scanned(connection, "docs_hybrid($q, 'lease', 5)")
 
     assert names == ({VECTOR, "words"} if is_indexed else {VECTOR, TABLE})
     assert any(row[7] == 1 for row in found)

@@ -115,6 +115,35 @@ def test_own_table_has_the_functions_that_it_can_have(connection: Connection) ->
         connection.execute("SELECT embedq.search('own', '[1,0,0]', 3, '{}')")
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "public.docs_search($q)",
+        "public.docs_search_where($q, '{}')",
+        "public.docs_search_many(ARRAY[$q]::public.vector[])",
+        "public.docs_search_page($q)",
+        "public.docs_documents($q)",
+        "public.docs_hybrid($q, 'lease')",
+        "embedq.search('docs', $q)",
+    ],
+)
+def test_functions_need_no_search_path(connection: Connection, call: str) -> None:
+    """Also in the first call of a session."""
+    connection.execute("SET LOCAL search_path = pg_catalog")
+
+    assert ids(connection, call) == list("12345")
+    assert ids(connection, "public.own_similar('3')") == list("4251")
+
+
+def test_no_queries_are_no_rows(connection: Connection) -> None:
+    """None at all, and those of several that are null."""
+    assert ids(connection, "docs_search_many(NULL)") == ids(connection, "docs_search_many('{}')") == []
+    found = connection.execute(
+        "SELECT id, ordinality FROM docs_search_many(ARRAY[NULL, %s]::vector[], 1)", (QUERY,)
+    )
+    assert found.fetchall() == [("1", 2)]
+
+
 def test_own_name_that_would_end_a_body_is_refused(connection: Connection) -> None:
     """Functions are made of the names of tables and columns; these could be code."""
     ending = msgspec.structs.replace(OWN, vector_column="vec$$; DROP TABLE articles; $$")

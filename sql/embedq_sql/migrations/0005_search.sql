@@ -36,7 +36,10 @@ AS $$
 DECLARE
     registered embedq.collection;
     given integer := cardinality(query::real[]);  -- a cast needs no search path, unlike vector_dims
+    indexscan CONSTANT text := current_setting('enable_indexscan');
+    asked text;
     before jsonb;
+    hits embedq.hit[];
 BEGIN
     SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.name = search.collection;
     IF NOT FOUND THEN
@@ -57,11 +60,20 @@ BEGIN
             registered.table_schema, registered.name || '_search_where') USING query, filter, k, generation;
         RETURN;
     END IF;
-    -- An HNSW scan ends after hnsw.ef_search rows (40), fewer than k may ask for, unless it may go on.
-    before := embedq.use_settings('{"hnsw.iterative_scan": "strict_order"}');
-    RETURN QUERY EXECUTE format('SELECT * FROM %I.%I($1, $2, $3)', registered.table_schema, registered.name || '_search')
-        USING query, k, generation;
+    -- An HNSW scan ends after hnsw.ef_search rows (40), fewer than k may ask for, unless it may go on. And the planner does
+    -- not know that long vectors are stored apart from their rows, and cost far more to read.
+    before := embedq.use_settings(jsonb_build_object(
+        'hnsw.iterative_scan', 'strict_order', 'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
+    asked := format('SELECT ARRAY(SELECT ROW(found.*)::embedq.hit FROM %I.%I($1, $2, $3) AS found)',
+        registered.table_schema, registered.name || '_search');
+    EXECUTE asked INTO hits USING query, k, generation;
+    IF coalesce(cardinality(hits) < k, true) THEN  -- the index gave up, or there are no more: then this is quick
+        PERFORM embedq.use_settings('{"enable_indexscan": "off", "enable_seqscan": "on"}');
+        EXECUTE asked INTO hits USING query, k, generation;
+        PERFORM embedq.use_settings(jsonb_build_object('enable_indexscan', indexscan));
+    END IF;
     PERFORM embedq.use_settings(before);
+    RETURN QUERY SELECT * FROM unnest(hits);
 END
 $$;
 COMMENT ON FUNCTION embedq.search IS 'The k rows of a collection nearest to a vector by cosine distance, nearest first, for a collection that is only known when the query runs. With a filter, of those whose metadata contain it. k rows even where k is above hnsw.ef_search.';

@@ -2,8 +2,9 @@
 -- Several chunks of one item may come before the next item, so candidates are taken until there are k items among them, ten
 -- times as many a turn. Where the index gives up before that, every row is compared: OFFSET 0 keeps it out of an order that
 -- must be exact.
--- The settings include a search path, as the body is parsed when it runs, and let an index scan give more than
--- hnsw.ef_search rows.
+-- The settings include a search path, as the body is parsed when it runs, let an index scan give more than hnsw.ef_search
+-- rows, and keep the planner to an index that there is: that long vectors are stored apart from their rows, and cost far
+-- more to read, it does not know.
 CREATE OR REPLACE FUNCTION {function}(query {type}, k integer DEFAULT 10, generation integer DEFAULT NULL)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
 LANGUAGE plpgsql STABLE ROWS 10
@@ -18,7 +19,9 @@ BEGIN
     IF generation IS NOT NULL THEN
         PERFORM embedq.check_generation({collection_id}, generation);
     END IF;
-    before := embedq.use_settings(jsonb_build_object('search_path', {path}, 'hnsw.iterative_scan', 'strict_order'));
+    before := embedq.use_settings(jsonb_build_object(
+        'search_path', {path}, 'hnsw.iterative_scan', 'strict_order',
+        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
     LOOP
         SELECT array_agg(ROW(best.id, best.chunk, best.content, best.metadata, best.distance)::embedq.hit
                          ORDER BY best.distance, best.id), max(best.given)

@@ -2,8 +2,9 @@
 -- (reciprocal rank fusion, Cormack et al. 2009, whose constant is 60).
 -- Rows of equal distance or equal relevance have the same rank. The words are matched by the collection's configuration of
 -- full text search, in the very expression that an index of it would have. Each search gives candidates to the other.
--- The settings include a search path, as the body is parsed when it runs, and let an index scan give more than
--- hnsw.ef_search rows.
+-- The settings include a search path, as the body is parsed when it runs, let an index scan give more than hnsw.ef_search
+-- rows, and keep the planner to an index that there is: that long vectors are stored apart from their rows, and cost far
+-- more to read, it does not know.
 CREATE OR REPLACE FUNCTION {function}(
     query {type}, words text, k integer DEFAULT 10, vector_weight double precision DEFAULT 1,
     text_weight double precision DEFAULT 1, candidates integer DEFAULT 100, generation integer DEFAULT NULL
@@ -27,7 +28,9 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'a weight is negative or null',
             HINT = 'Give 0 to leave a search out.';
     END IF;
-    before := embedq.use_settings(jsonb_build_object('search_path', {path}, 'hnsw.iterative_scan', 'strict_order'));
+    before := embedq.use_settings(jsonb_build_object(
+        'search_path', {path}, 'hnsw.iterative_scan', 'strict_order',
+        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
     asked_words := websearch_to_tsquery({text_search}::regconfig, words);
     RETURN QUERY
         WITH near AS (

@@ -1,6 +1,8 @@
--- The nearest rows of each of several queries, one index scan a query.
--- The settings include a search path, as the body is parsed when it runs, and let an index scan give more than
--- hnsw.ef_search rows.
+-- The nearest rows of each of several queries, one index scan a query. Where that gives fewer than k, every row is compared:
+-- OFFSET 0 keeps the index out of an order that must be exact.
+-- The settings include a search path, as the body is parsed when it runs, let an index scan give more than hnsw.ef_search
+-- rows, and keep the planner to an index that there is: that long vectors are stored apart from their rows, and cost far
+-- more to read, it does not know.
 CREATE OR REPLACE FUNCTION {function}(queries {type}[], k integer DEFAULT 10, generation integer DEFAULT NULL)
 RETURNS TABLE (
     id text, chunk integer, content text, metadata jsonb, distance double precision, ordinality bigint
@@ -9,18 +11,36 @@ LANGUAGE plpgsql STABLE ROWS 100
 AS $$
 #variable_conflict use_variable
 DECLARE
+    query {table}.{vector}%TYPE;  -- a type by its name would need a search path here
     before jsonb;
+    hits embedq.hit[];
 BEGIN
     IF generation IS NOT NULL THEN
         PERFORM embedq.check_generation({collection_id}, generation);
     END IF;
-    before := embedq.use_settings(jsonb_build_object('search_path', {path}, 'hnsw.iterative_scan', 'strict_order'));
-    RETURN QUERY
-        SELECT found.*, asked.ordinality
-        FROM unnest(queries) WITH ORDINALITY AS asked (query, ordinality)
-        CROSS JOIN LATERAL {search}(asked.query, k) AS found
-        WHERE asked.query IS NOT NULL
-        ORDER BY asked.ordinality, found.distance;
+    ordinality := 0;
+    before := embedq.use_settings(jsonb_build_object(
+        'search_path', {path}, 'hnsw.iterative_scan', 'strict_order',
+        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
+    FOREACH query IN ARRAY coalesce(queries, '{{}}') LOOP
+        ordinality := ordinality + 1;
+        CONTINUE WHEN query IS NULL;
+        hits := ARRAY(SELECT ROW(found.*)::embedq.hit FROM {search}(query, k) AS found);
+        IF coalesce(cardinality(hits) < k, true) THEN
+            hits := ARRAY(
+                SELECT ROW(compared.*)::embedq.hit
+                FROM (
+                    SELECT {id}, {chunk}, {content}, {metadata}, stored.{vector} <=> query AS distance
+                    FROM {table} AS stored
+                    WHERE stored.{vector} IS NOT NULL
+                    OFFSET 0
+                ) AS compared
+                ORDER BY compared.distance
+                LIMIT k
+            );
+        END IF;
+        RETURN QUERY SELECT found.*, ordinality FROM unnest(hits) AS found;
+    END LOOP;
     PERFORM embedq.use_settings(before);
 END
 $$;

@@ -1,20 +1,23 @@
 -- The rows nearest to an item: a row is as far away as the nearest of the item's chunks is.
 -- For each of these as many more candidates are taken as there are, for they are found first and are left out. Where that
 -- leaves fewer than k, every row is compared: OFFSET 0 keeps the index out of an order that must be exact.
--- The settings include a search path, as the body is parsed when it runs, and let an index scan give more than
--- hnsw.ef_search rows.
+-- The settings include a search path, as the body is parsed when it runs, let an index scan give more than hnsw.ef_search
+-- rows, and keep the planner to an index that there is: that long vectors are stored apart from their rows, and cost far
+-- more to read, it does not know.
 CREATE OR REPLACE FUNCTION {function}(item text, k integer DEFAULT 10)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
 LANGUAGE plpgsql STABLE ROWS 10
 AS $$
 #variable_conflict use_variable
 DECLARE
-    key CONSTANT {key_type} := item::{key_type};
+    key CONSTANT {table}.{key}%TYPE := item;  -- a type by its name would need a search path here
     chunks bigint;
     before jsonb;
     hits embedq.hit[];
 BEGIN
-    before := embedq.use_settings(jsonb_build_object('search_path', {path}, 'hnsw.iterative_scan', 'strict_order'));
+    before := embedq.use_settings(jsonb_build_object(
+        'search_path', {path}, 'hnsw.iterative_scan', 'strict_order',
+        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
     SELECT count(*) INTO chunks
     FROM {table} AS stored WHERE stored.{key} = key AND stored.{vector} IS NOT NULL;
     hits := ARRAY(
