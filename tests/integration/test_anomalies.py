@@ -85,8 +85,10 @@ def test_anomalies_are_those_of_numpy(connection: Connection, seed: int, kind: K
     assert len(found) == 30
 
 
-def test_outliers_are_far_from_the_middle_of_their_group(connection: Connection, docs: Collection) -> None:
+@pytest.mark.parametrize("kind", [VECTOR, Kind("halfvec", is_own=True)], ids=str)
+def test_outliers_are_far_from_the_middle_of_their_group(connection: Connection, kind: Kind) -> None:
     """Of all rows, or of those that a filter keeps."""
+    docs = make(connection, kind, 3)
     fill(connection, docs, [Stored(str(each), angle(each), {"half": each // 90}) for each in (0, 10, 89)])
     fill(connection, docs, [Stored(str(each), angle(each), {"half": 1}) for each in (90, 95, 130)])
 

@@ -9,11 +9,13 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from embedq_worker.store.collection import Collection
+from embedq_worker.store.collection import Collection, Quantization
+from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.indexes import build_index
 from tests.support.filled import (
     KINDS,
+    MODEL,
     VECTOR,
     Kind,
     Stored,
@@ -63,9 +65,10 @@ def test_any_search_path_will_do(connection: Connection, kind: Kind) -> None:
         connection.execute(sql.SQL("SELECT * FROM {}").format(sql.SQL(call).format(query)))
 
 
-def test_candidates_come_from_the_index(connection: Connection) -> None:
+@pytest.mark.parametrize("quantization", ["none", "halfvec", "binary"])
+def test_candidates_come_from_the_index(connection: Connection, quantization: Quantization) -> None:
     """Each use that needs near rows scans the vector index, and the settings of the session are as before."""
-    docs = make(connection, VECTOR, 8)
+    docs = create_collection(connection, name="docs", model=MODEL, dimensions=8, quantization=quantization)
     points = vectors(np.random.default_rng(1), 3000, 8)
     fill(connection, docs, [Stored(str(number), each, {"label": "a"}) for number, each in enumerate(points)])
     build_index(connection, docs)
@@ -83,6 +86,22 @@ def test_candidates_come_from_the_index(connection: Connection) -> None:
             rows(connection, f"SELECT FROM {call}")
             assert rows(connection, "SHOW hnsw.iterative_scan") == [("off",)]
         assert scans(connection) > before, call
+
+
+def test_own_table_need_not_have_metadata(connection: Connection) -> None:
+    """All but classification is made; there is no content to show, and no row passes a filter."""
+    docs = make(connection, Kind("vector", is_own=True, is_bare=True), 3)
+    rayed(connection, docs, 0, 10, 80, 90)
+
+    (first,) = rows(connection, "SELECT * FROM docs_recommend(ARRAY['0'], k => 1)")
+    made = rows(connection, "SELECT proname::text FROM pg_proc WHERE proname LIKE 'docs\\_class%%'")
+
+    assert first[:4] == ("10", 0, None, None)
+    assert made == []
+    assert len(rows(connection, "SELECT FROM docs_outliers()")) == 4
+    assert rows(connection, "SELECT FROM docs_outliers('{}')") == []
+    rows(connection, "SELECT embedq.make_clustering('docs', 'topics', 2)")
+    assert len(rows(connection, "SELECT FROM docs_clusters('topics')")) == 4
 
 
 def scans(connection: Connection) -> int:

@@ -27,6 +27,8 @@ class Kind(NamedTuple):
 
     vector_type: VectorType
     is_own: bool = False
+    is_bare: bool = False
+    """An own table with neither texts nor metadata."""
 
     def __str__(self) -> str:
         """For the names of tests."""
@@ -51,7 +53,7 @@ class Stored(NamedTuple):
 
 
 def make(connection: Connection, kind: Kind, dimensions: int, name: str = "docs") -> Collection:
-    """An empty collection of that kind; an own table has an integer for its key."""
+    """An empty collection of that kind; an own table has an integer for its key, and odd columns."""
     if kind.is_own:
         return _make_own(connection, kind, dimensions, name)
     return create_collection(
@@ -61,15 +63,13 @@ def make(connection: Connection, kind: Kind, dimensions: int, name: str = "docs"
 
 def fill(connection: Connection, collection: Collection, rows: Iterable[Stored]) -> None:
     """Add rows, past the ledger; the version is 1."""
-    columns = [collection.key_column, collection.content_column, collection.metadata_column]
-    columns += [collection.vector_column, *(["chunk", "version"] if collection.is_managed else [])]
+    columns = [name for name, _ in _values(collection, Stored("", []))]
     copy = sql.SQL("COPY {} ({}) FROM STDIN").format(
-        collection.table, sql.SQL(", ").join(sql.Identifier(column or "") for column in columns)
+        collection.table, sql.SQL(", ").join(map(sql.Identifier, columns))
     )
     with connection.cursor().copy(copy) as stream:
         for row in rows:
-            values = (row.id, f"text {row.id}", json.dumps(row.metadata or {}), literal(row.vector))
-            stream.write_row((*values, row.chunk, 1) if collection.is_managed else values)
+            stream.write_row([value for _, value in _values(collection, row)])
     connection.execute(sql.SQL("ANALYZE {}").format(collection.table))
 
 
@@ -98,9 +98,27 @@ def vectors(rng: np.random.Generator, rows: int, dimensions: int) -> npt.NDArray
     return rng.normal(size=(rows, dimensions)).astype(np.float16).astype(np.float64)
 
 
+def _values(collection: Collection, row: Stored) -> list[tuple[str, object]]:
+    """The columns that the table has, with what the row says."""
+    every = [
+        (collection.key_column, row.id),
+        (collection.vector_column, literal(row.vector)),
+        (collection.content_column, f"text {row.id}"),
+        (collection.metadata_column, json.dumps(row.metadata or {})),
+        ("chunk" if collection.is_managed else None, row.chunk),
+        ("version" if collection.is_managed else None, 1),
+    ]
+    return [(name, value) for name, value in every if name is not None]
+
+
 def _make_own(connection: Connection, kind: Kind, dimensions: int, name: str) -> Collection:
     table = sql.SQL(
-        'CREATE TABLE "{0}\'s" ("No" bigint PRIMARY KEY, said text, facts jsonb, "where" {1}({2}))'
+        'CREATE TABLE "{0}\'s" ("No" bigint PRIMARY KEY, said text, facts jsonb, "where" {1}({2}),'
+        # Named as arguments of the functions.
+        " query {1}({2}), k integer DEFAULT 1, filter jsonb DEFAULT '[1]', ids text[] DEFAULT '{{}}',"
+        " liked text[] DEFAULT '{{}}', disliked text[] DEFAULT '{{}}', label_key text DEFAULT 'none',"
+        " candidates integer DEFAULT 1, lambda real DEFAULT 2, generation integer DEFAULT 7,"
+        " clustering text DEFAULT 'none', distance text DEFAULT 'far', label text DEFAULT 'none')"
     ).format(sql.SQL(name), sql.SQL(kind.vector_type), sql.Literal(dimensions))
     connection.execute(table)
     own = Collection(
@@ -116,8 +134,8 @@ def _make_own(connection: Connection, kind: Kind, dimensions: int, name: str) ->
         key_column="No",
         key_type="bigint",
         vector_column="where",
-        content_column="said",
-        metadata_column="facts",
+        content_column=None if kind.is_bare else "said",
+        metadata_column=None if kind.is_bare else "facts",
     )
     fields = msgspec.structs.asdict(own)
     ((number, _),) = connection.execute(statement("register_collection"), fields).fetchall()

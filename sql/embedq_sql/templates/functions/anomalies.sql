@@ -4,13 +4,14 @@ CREATE OR REPLACE FUNCTION {function}(k integer DEFAULT 10, ids text[] DEFAULT N
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision, furthest double precision)
 LANGUAGE plpgsql STABLE ROWS 1000
 AS $$
+#variable_conflict use_variable
 DECLARE
     siblings integer;  -- rows of one id at most
-    scan text := coalesce(nullif(current_setting('hnsw.iterative_scan', true), ''), 'off');
+    before jsonb;
 BEGIN
     SELECT coalesce(max({chunk}) + 1, 1) INTO siblings FROM {table} AS stored
     WHERE ids IS NULL OR stored.{key} = ANY (ids::{key_type}[]);
-    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    before := embedq.use_settings('{{"hnsw.iterative_scan": "strict_order"}}');
     RETURN QUERY
         SELECT {id}, {chunk}, {content}, {metadata}, near.mean, near.furthest
         FROM {table} AS stored
@@ -21,7 +22,7 @@ BEGIN
         ) AS near
         WHERE (ids IS NULL OR stored.{key} = ANY (ids::{key_type}[])) AND near.mean IS NOT NULL
         ORDER BY 5 DESC, 1, 2;
-    PERFORM set_config('hnsw.iterative_scan', scan, true);
+    PERFORM embedq.use_settings(before);
 END
 $$;
 COMMENT ON FUNCTION {function}(integer, text[]) IS 'embedq: rows by their mean cosine distance to the k nearest rows of other ids (and to the furthest of these), the most lonely first; of all ids or of those given.';

@@ -1,5 +1,6 @@
 -- Which label a vector has, by its nearest labelled rows: those whose metadata has the key. The search is asked for more and
--- more rows; where labels are too rare for it, all labelled rows are looked at.
+-- more rows; where labels are too rare for it, all labelled rows are compared: OFFSET 0 keeps an index out of an order that
+-- must be exact.
 -- Plpgsql, and bound late: functions of a collection can be dropped in any order.
 CREATE OR REPLACE FUNCTION {function}(
     query {type}, label_key text, k integer DEFAULT 10, generation integer DEFAULT NULL
@@ -7,14 +8,15 @@ CREATE OR REPLACE FUNCTION {function}(
 RETURNS TABLE (label text, confidence double precision, neighbours integer, distance double precision)
 LANGUAGE plpgsql STABLE ROWS 3
 AS $$
+#variable_conflict use_variable
 DECLARE
     labels text[];
     distances double precision[];
     asked integer := 4 * k;
     scanned integer;
-    scan text := coalesce(nullif(current_setting('hnsw.iterative_scan', true), ''), 'off');
+    before jsonb;
 BEGIN
-    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    before := embedq.use_settings('{{"hnsw.iterative_scan": "strict_order"}}');
     LOOP
         SELECT array_agg(near.metadata ->> label_key ORDER BY near.distance, near.id, near.chunk)
                    FILTER (WHERE near.metadata ->> label_key IS NOT NULL AND near.distance IS NOT NULL),
@@ -26,18 +28,23 @@ BEGIN
         EXIT WHEN cardinality(labels) >= k OR scanned < asked OR asked >= 1000;
         asked := asked * 4;
     END LOOP;
-    PERFORM set_config('hnsw.iterative_scan', scan, true);
+    PERFORM embedq.use_settings(before);
     IF labels IS NULL OR cardinality(labels) < k THEN
-        -- Exact, and not ordered by the distance alone, which an index might serve.
         SELECT array_agg(near.label ORDER BY near.distance, near.id, near.chunk),
                array_agg(near.distance ORDER BY near.distance, near.id, near.chunk)
         INTO labels, distances
-        FROM (SELECT {metadata} ->> label_key AS label, {id} AS id, {chunk} AS chunk,
-                     embedq.cosine_distance(stored.{vector}, query) AS distance
-              FROM {table} AS stored
-              WHERE {metadata} ->> label_key IS NOT NULL AND stored.{vector} IS NOT NULL
-              ORDER BY embedq.cosine_distance(stored.{vector}, query) + 0, 2, 3
-              LIMIT k) AS near;
+        FROM (
+            SELECT compared.*
+            FROM (
+                SELECT {metadata} ->> label_key AS label, {id} AS id, {chunk} AS chunk,
+                       embedq.cosine_distance(stored.{vector}, query) AS distance
+                FROM {table} AS stored
+                WHERE {metadata} ->> label_key IS NOT NULL AND stored.{vector} IS NOT NULL
+                OFFSET 0
+            ) AS compared
+            ORDER BY compared.distance, compared.id, compared.chunk
+            LIMIT k
+        ) AS near;
     END IF;
     RETURN QUERY
         SELECT one.label, one.weight / sum(one.weight) OVER (), one.neighbours, one.distance

@@ -6,6 +6,7 @@ RETURNS TABLE (
 )
 LANGUAGE plpgsql STABLE ROWS 1000
 AS $$
+#variable_conflict use_variable
 BEGIN
     RETURN QUERY
         SELECT {id}, {chunk}, {content}, {metadata}, best.distance, best.label, best.confidence

@@ -7,10 +7,11 @@ CREATE OR REPLACE FUNCTION {function}(
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision, pick integer)
 LANGUAGE plpgsql STABLE ROWS 10
 AS $$
+#variable_conflict use_variable
 DECLARE
-    scan text := coalesce(nullif(current_setting('hnsw.iterative_scan', true), ''), 'off');
+    before jsonb;
 BEGIN
-    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
+    before := embedq.use_settings('{{"hnsw.iterative_scan": "strict_order"}}');
     RETURN QUERY
         WITH found AS MATERIALIZED (
             SELECT near.*, row_number() OVER (ORDER BY near.distance, near.id, near.chunk) AS number
@@ -26,7 +27,7 @@ BEGIN
         SELECT found.id, found.chunk, found.content, found.metadata, found.distance, picked.pick
         FROM picked JOIN found ON found.number = picked.number
         ORDER BY picked.pick;
-    PERFORM set_config('hnsw.iterative_scan', scan, true);
+    PERFORM embedq.use_settings(before);
 END
 $$;
 COMMENT ON FUNCTION {function}({type}, integer, double precision, integer, integer) IS 'embedq: k of the candidates nearest to a vector, picked so that they differ (maximal marginal relevance): lambda 1 is nearness alone, 0 difference alone. In the order in which they were picked. With the vector''s generation, one of another model is refused.';

@@ -3,6 +3,7 @@ CREATE OR REPLACE FUNCTION {function}(ids text[])
 RETURNS double precision
 LANGUAGE plpgsql STABLE
 AS $$
+#variable_conflict use_variable
 BEGIN
     RETURN embedq.diversity(ARRAY(
         -- One vector an id, however many rows its text became.

@@ -1,4 +1,4 @@
--- What is near to some ids and far from others. Candidates come from the search, more of them until k other ids were found.
+-- What is near to some ids and far from others: the nearest items to where the liked point, without those given.
 -- Plpgsql, and bound late: functions of a collection can be dropped in any order.
 CREATE OR REPLACE FUNCTION {function}(
     liked text[], disliked text[] DEFAULT '{{}}', k integer DEFAULT 10, disliked_weight double precision DEFAULT 0.2
@@ -6,13 +6,9 @@ CREATE OR REPLACE FUNCTION {function}(
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
 LANGUAGE plpgsql STABLE ROWS 10
 AS $$
+#variable_conflict use_variable
 DECLARE
     taste {table}.{vector}%TYPE;
-    seen text[];  -- as the table writes them
-    wanted integer;
-    scanned integer;
-    found integer := 0;
-    scan text := coalesce(nullif(current_setting('hnsw.iterative_scan', true), ''), 'off');
 BEGIN
     WITH asked AS (
         -- One vector an id, however many rows its text became.
@@ -35,26 +31,13 @@ BEGIN
     IF taste IS NULL THEN
         RETURN;
     END IF;
-    seen := ARRAY(SELECT {id} FROM {table} AS stored WHERE stored.{key} = ANY ((liked || disliked)::{key_type}[]));
-    wanted := k + cardinality(seen);
-    PERFORM set_config('hnsw.iterative_scan', 'strict_order', true);
-    LOOP
-        scanned := 0;
-        FOR id, chunk, content, metadata, distance IN
-            SELECT near.id, near.chunk, near.content, near.metadata, near.distance
-            FROM {search}(taste, wanted) AS near WHERE near.distance IS NOT NULL
-        LOOP
-            EXIT WHEN found >= k;
-            scanned := scanned + 1;
-            CONTINUE WHEN id = ANY (seen);
-            found := found + 1;
-            seen := seen || id;
-            RETURN NEXT;
-        END LOOP;
-        EXIT WHEN found >= k OR scanned < wanted;
-        wanted := wanted * 2;
-    END LOOP;
-    PERFORM set_config('hnsw.iterative_scan', scan, true);
+    RETURN QUERY
+        SELECT near.*
+        FROM {documents}(taste, k + cardinality(liked || disliked)) AS near
+        WHERE near.id <> ALL (ARRAY(
+            SELECT DISTINCT {id} FROM {table} AS stored WHERE stored.{key} = ANY ((liked || disliked)::{key_type}[])))
+        ORDER BY near.distance, near.id
+        LIMIT k;
 END
 $$;
 COMMENT ON FUNCTION {function}(text[], text[], integer, double precision) IS 'embedq: the k ids nearest to the mean of liked ids minus a weight of the mean of disliked ones, each by its nearest row, nearest first; never one of those given.';
