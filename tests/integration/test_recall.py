@@ -26,8 +26,9 @@ from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.index_session import BuildOptions
 from embedq_worker.store.indexes import build_index
 from embedq_worker.store.measuring import Measurement
-from embedq_worker.store.recall import Query, as_text
+from embedq_worker.store.recall import Query
 from embedq_worker.store.registry import publish_registry
+from embedq_worker.store.search import as_text
 
 MODEL = Model(id="small", dimensions=32, allowed_dimensions=DimensionRange(min=1, max=4000))
 POOR = BuildOptions(m=2, ef_construction=4, workers=0)
@@ -188,8 +189,22 @@ def test_command_says_what_to_try(connection: Connection, command: Any) -> None:
     assert result.exit_code == 0, result.output
     assert "none reaches a recall of 1" in result.stdout
     assert "--ef-search 40,1000" in result.stdout
-    assert "embedq index build docs --m 32 --ef-construction 200" in result.stdout
+    assert "embedq index rebuild docs --m 32 --ef-construction 200" in result.stdout
     assert "ALTER" not in result.stdout
+
+
+def test_filter(connection: Connection, command: Any) -> None:
+    """`--filter` measures the collection's filtered search: among few matches exact, without the index."""
+    collection_of(connection, index=POOR)
+
+    result = command("--queries", "10", "--ef-search", "20", "--filter", '{"rare": true}', "--json")
+
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    (figures,) = said["figures"]
+    assert (figures["recall"], figures["rows"], figures["by_index"]) == (1, K, 0)
+    assert any("exact at any ef_search" in each for each in said["advice"])
+    assert "no row beside the query" in command("--filter", '{"rare": 1}').stderr
 
 
 def test_without_an_index(connection: Connection, command: Any) -> None:

@@ -79,14 +79,12 @@ def _ways_up(collection: Collection, highest: int) -> Iterator[str]:
     if highest < MOST_EF_SEARCH:
         higher = sorted({min(2 * highest, MOST_EF_SEARCH), MOST_EF_SEARCH})
         yield f"measure higher values: --ef-search {','.join(map(str, higher))}"
-    yield (
-        f"build a better index: `embedq index drop {collection.name}`, then "
-        f"`embedq index build {collection.name} --m 32 --ef-construction 200`"
-    )
+    yield (f"build a better index: `embedq index rebuild {collection.name} --m 32 --ef-construction 200`")
     if collection.quantization != "none":
+        finer = "halfvec" if collection.quantization == "binary" else "none"
         yield (
-            f"{collection.quantization} quantisation costs recall: a finer one "
-            f"({'halfvec or none' if collection.quantization == 'binary' else 'none'}) loses less"
+            f"{collection.quantization} quantisation costs recall: "
+            f"`embedq index rebuild {collection.name} --quantization {finer}`"
         )
 
 

@@ -61,7 +61,15 @@ class Measurement:
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """The transaction in which all else is called. Raises ``RecallUnknown`` without a usable index."""
+        """The transaction in which all else is called.
+
+        Raises ``RecallUnknown`` without a usable index, or without metadata to filter by.
+        """
+        if self._where is not None and self._collection.metadata_column is None:
+            raise RecallUnknown(
+                f"the table of collection {self._collection.name!r} has no column of metadata: "
+                "there is nothing to filter by"
+            )
         with store_errors(self._undone), _snapshot(self._connection):
             self._indexes = self._usable_indexes()
             (value,) = self._row(sql.SQL(statement("present_setting")), {"name": "hnsw.ef_search"})

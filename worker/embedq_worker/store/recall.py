@@ -55,11 +55,6 @@ class Figures(msgspec.Struct, frozen=True, kw_only=True):
     """Share of the queries that the index answered; the others were answered exactly."""
 
 
-def as_text(vector: Iterable[float]) -> str:
-    """A vector as pgvector reads it."""
-    return f"[{','.join(map(repr, map(float, vector)))}]"
-
-
 def recall(exact: Sequence[float], found: Sequence[float]) -> float:
     """Which share of the nearest rows was found; both are distances, nearest first, of different rows.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -42,7 +42,7 @@ def search(
     """
     wanted = {
         "collection": collection,
-        "query": f"[{','.join(map(repr, map(float, vector)))}]",
+        "query": as_text(vector),
         "k": k,
         "filter": None if filter is None else Jsonb(filter),
         "generation": generation,
@@ -52,3 +52,8 @@ def search(
         connection.cursor(row_factory=class_row(Hit)) as cursor,
     ):
         return cursor.execute(statement("search"), wanted).fetchall()
+
+
+def as_text(vector: Iterable[float]) -> str:
+    """A vector as pgvector reads it, with every digit."""
+    return f"[{','.join(map(repr, map(float, vector)))}]"
