@@ -8,11 +8,12 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c const
 PYTEST_ARGS ?= -n 2
 LIMITS_ARGS ?=
 RELIABILITY_ARGS ?=
+SQL_ARGS ?=
 SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint chaos bench bench-limits bench-memory bench-reliability simulate constraints clean
+.PHONY: help install demo test lint chaos bench bench-limits bench-memory bench-reliability bench-sql simulate constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -41,6 +42,9 @@ bench-limits: .venv/installed-dev ## Measure what the limits promise, on real wo
 
 bench-memory: .venv/installed-dev ## Show that memory stays flat over 200,000 texts
 	@$(BIN)/python -m tests.bench.memory
+
+bench-sql: .venv/installed-dev ## Measure similarity SQL on 100,000 vectors; SQL_ARGS="filters --quick"
+	@$(BIN)/python -m tests.bench.sql $(SQL_ARGS)
 
 bench-reliability: .venv/installed-dev ## Measure what is promised of crashes and stops; RELIABILITY_ARGS="kills --quick"
 	@$(BIN)/python -m tests.bench.reliability $(RELIABILITY_ARGS)

@@ -11,6 +11,7 @@ import os
 import shutil
 import signal
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Self
 from urllib.parse import quote
@@ -55,15 +56,22 @@ class Postgres:
     """A private server, reached through a Unix socket in a folder that only its user may enter.
 
     ``folder`` holds the data and is kept; without one the data is temporary. ``durable=False`` turns fsync
-    off: for tests, whose data need not survive the machine. A context manager; ``stop`` and ``start``
-    restart it.
+    off: for tests, whose data need not survive the machine. ``settings`` (``postgresql.conf``'s) win over the
+    ones here. A context manager; ``stop`` and ``start`` restart it.
 
     Started by root, the server runs as ``nobody``: Postgres refuses to run as root.
     """
 
-    def __init__(self, folder: Path | None = None, *, durable: bool = True) -> None:
+    def __init__(
+        self,
+        folder: Path | None = None,
+        *,
+        durable: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._folder = None if folder is None else folder.expanduser().resolve()
         self._durable = durable
+        self._settings = dict(settings or {})
         self._identity = unprivileged()
         self._runtime: Path | None = None
         self._programs: Path | None = None
@@ -199,7 +207,7 @@ class Postgres:
     def _launch(self) -> None:
         runtime = self._runtime_folder()
         log = (self._folder or runtime) / "postgres.log"
-        settings = _SETTINGS | ({} if self._durable else _CARELESS) | _shared_memory()
+        settings = _SETTINGS | ({} if self._durable else _CARELESS) | _shared_memory() | self._settings
         settings["unix_socket_directories"] = str(runtime)
         options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
         # Temporary data needs no checkpoint before it is removed: SIGQUIT is Postgres' immediate stop.
