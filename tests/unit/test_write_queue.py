@@ -21,7 +21,7 @@ from embedq_worker.engine import burial_queue, steady
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Summary
-from embedq_worker.engine.write_queue import Change, WriteQueue, rivals
+from embedq_worker.engine.write_queue import MAX_ROWS, Change, WriteQueue, rivals
 from embedq_worker.errors import RowRefused
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.database import Database
@@ -89,6 +89,8 @@ class FakeWriter:
     def __init__(self, check: Callable[[Row], object] = lambda _: None) -> None:
         self.check = check
         self.written: list[tuple[str, int]] = []
+        self.batches: list[int] = []
+        """Rows of each transaction."""
         self.touched: list[tuple[str, int]] = []
 
     async def write(self, batch: Sequence[Row]) -> set[str]:
@@ -96,6 +98,7 @@ class FakeWriter:
         for row in batch:
             self.check(row)
         self.written += [(row.id, row.version) for row in batch]
+        self.batches.append(sum(len(row.parts) for row in batch))
         return set()
 
     async def touch(self, batch: Sequence[Row]) -> set[str]:
@@ -157,6 +160,17 @@ async def test_one_row_is_refused_alone(change: Change) -> None:
     names = ["1", "2", "bad", "4", "5"]
     await written.write(*((item(name, 1, "x"), change) for name in names))
     assert written.refused == [("bad", 1, "23514")]
+
+
+async def test_a_transaction_is_full_by_rows() -> None:
+    """An item in many parts takes as much of it as as many items; none is torn apart."""
+    writer = FakeWriter()
+    written = Written(writer)
+    items = [item(str(number), 1, "x") for number in range(5)]
+    for each in items:
+        each.parts = (Part("x", np.ones(2, np.float32)),) * (MAX_ROWS // 2 + 1)
+    await written.write(*((each, Change.PUT) for each in items))
+    assert sorted(writer.batches) == [251, 502, 502]
 
 
 async def test_a_row_that_cannot_be_encoded_dies_alone(caplog: pytest.LogCaptureFixture) -> None:

@@ -25,6 +25,8 @@ from embedq_worker.store.rows import Part
 
 logger = logging.getLogger(__name__)
 
+_ASK_PARTS = 100
+"""Parts that are asked for in one go."""
 _ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
 
 
@@ -127,7 +129,10 @@ class Embeddings:
             logger.error("a text could not be split: %s", described(error))
             part.refused(BadInput(code="not_split"), 0)
         else:
-            self._ask_for(part.cut(texts[0]) if self._cuts else part.divide(texts))
+            parts = part.cut(texts[0]) if self._cuts else part.divide(texts)
+            for at in range(0, len(parts), _ASK_PARTS):
+                self._ask_for(parts[at : at + _ASK_PARTS])
+                await asyncio.sleep(0)  # other texts' calls and answers go on
 
 
 class _Whole:
