@@ -274,7 +274,7 @@ def test_any_order_ends_in_the_same_rows(database_url: str, versions: Versions, 
             await asyncio.gather(*(worker.settle() for worker in workers))
 
         @settings(
-            max_examples=100,
+            max_examples=50 if chunked else 100,
             deadline=None,
             database=None,
             suppress_health_check=[HealthCheck.too_slow],

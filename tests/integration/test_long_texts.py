@@ -86,10 +86,15 @@ def test_a_document_grows_shrinks_and_goes(long_texts: Stack) -> None:
     assert (chunks(stack), chunks(stack, "2")) == ([], [SHORT])
 
 
-def test_an_unchanged_document_costs_no_call(long_texts: Stack) -> None:
-    """Its version and metadata move on every row; the same message again changes nothing."""
+def test_an_unchanged_document_and_a_refused_one(long_texts: Stack) -> None:
+    """The first costs no call, and its version and metadata move on every row; the same again is nothing new.
+
+    The other is one dead letter with the whole text: the rows of the version before stay, and its neighbour
+    is stored.
+    """
     stack = long_texts
     create(stack, "--on-too-long", "chunk", "--versions", "given")
+    bad = LONG.replace("number 17", "number POISON")
     with stack.worker(), stack.producer() as producer:
         producer.enqueue("docs", id="1", text=LONG, version=1)
         stack.wait_until_done()
@@ -98,26 +103,13 @@ def test_an_unchanged_document_costs_no_call(long_texts: Stack) -> None:
             producer.enqueue("docs", id="1", text=LONG, version=2, metadata={"n": 2})
             stack.wait_until_done()
         assert len(stack.api.calls()) == calls
-    assert chunks(stack) == first
-    assert [row[2:] for row in rows(stack)] == [(2, {"n": 2})] * len(first)
-    assert len(first) > 1
-
-
-def test_a_refused_chunk_refuses_its_document(long_texts: Stack) -> None:
-    """One dead letter with the whole text; the rows of the version before stay, neighbours are stored."""
-    stack = long_texts
-    create(stack, "--on-too-long", "chunk", "--versions", "given")
-    bad = LONG.replace("number 17", "number POISON")
-    with stack.worker(), stack.producer() as producer:
-        producer.enqueue("docs", id="1", text=LONG, version=1)
-        stack.wait_until_done()
-        before = rows(stack)
+        assert [row[1:] for row in rows(stack)] == [(chunk, 2, {"n": 2}) for chunk in first]
         stack.api.inject(BadText(), marker="POISON")
-        producer.enqueue_many(
-            "docs", [{"id": "1", "text": bad, "version": 2}, {"id": "2", "text": SHORT, "version": 2}]
-        )
+        items = [{"id": "1", "text": bad, "version": 3}, {"id": "2", "text": SHORT, "version": 3}]
+        producer.enqueue_many("docs", items)
         stack.wait_until_done()
-    assert rows(stack) == before
+    assert [row[1:] for row in rows(stack)] == [(chunk, 2, {"n": 2}) for chunk in first]
+    assert len(first) > 1
     assert chunks(stack, "2") == [SHORT]
     letters = stack.sql(
         "SELECT item_id, class, payload::json ->> 'text' FROM embedq.dead_letter"
@@ -144,32 +136,35 @@ def test_a_service_that_takes_less_than_it_is_said_to(long_texts: Stack) -> None
     assert len(chunks(stack, "2")) > 1
 
 
-def test_a_text_is_cut(long_texts: Stack) -> None:
-    """The vector is of its beginning; the content is all of it, and the ledger says so."""
+def test_a_text_is_cut_and_a_query_is_not(long_texts: Stack) -> None:
+    """The vector is of the text's beginning; the content is all of it, and the ledger says so.
+
+    A query that the service calls too long is an error: no vector of a part of it answers for it. A text that
+    cannot be made small enough is a dead letter after a few tries.
+    """
     stack = long_texts
     create(stack, "--on-too-long", "truncate")
+    (cut,) = Cutter(MODEL).split(LONG)
     with stack.worker(), stack.producer() as producer:
         producer.enqueue_many("docs", [{"id": "1", "text": LONG}, {"id": "2", "text": SHORT}])
         stack.wait_until_done()
-    (cut,) = Cutter(MODEL).split(LONG)
+        stack.api.configure(max_characters=100, max_characters_in_array=100)
+        with pytest.raises(EmbedqError, match="too_big"):
+            producer.embed_query("docs", LONG)
+        assert len(producer.embed_query("docs", SHORT)) == DIMENSIONS
+        stack.api.configure(max_characters=2, max_characters_in_array=2)
+        calls = len(stack.api.calls())
+        producer.enqueue("docs", id="3", text=LONG + SHORT)
+        stack.wait_until_done()
+        assert 2 < len(stack.api.calls()) - calls < 10
     assert len(cut) < len(LONG)
     assert (chunks(stack), chunks(stack, "2")) == ([LONG], [SHORT])
     ((vector,),) = stack.sql("SELECT embedding::real[] FROM docs WHERE id = '1'")
     assert np.array_equal(np.array(vector, np.float32), vector_of(cut, DIMENSIONS))
     ledger = stack.sql("SELECT id, chunks, truncated FROM embedq.item ORDER BY id")
     assert ledger == [("1", 1, True), ("2", 1, False)]
-
-
-def test_a_text_too_long_to_be_made_small_enough(long_texts: Stack) -> None:
-    """After a few tries it is a dead letter, whatever the collection does with long texts."""
-    stack = long_texts
-    create(stack, "--on-too-long", "truncate")
-    stack.api.configure(max_characters=2, max_characters_in_array=2)
-    with stack.worker(), stack.producer() as producer:
-        producer.enqueue("docs", id="1", text=LONG)
-        stack.wait_until_done()
-    assert stack.sql("SELECT item_id, class, code FROM embedq.dead_letter") == [("1", "text", "too_big")]
-    assert 2 < len(stack.api.calls()) < 10
+    letters = stack.sql("SELECT item_id, class, code FROM embedq.dead_letter")
+    assert letters == [("3", "text", "too_big")]
 
 
 def test_a_message_of_the_longest_text(long_texts: Stack) -> None:
@@ -184,14 +179,3 @@ def test_a_message_of_the_longest_text(long_texts: Stack) -> None:
     found = stack.sql("SELECT count(*), count(DISTINCT xmin::text) FROM docs WHERE id = '1'")
     assert found == [(len(Chunker(collection, MODEL).split(text)), 1)]
     assert chunks(stack, "2") == [SHORT]
-
-
-def test_a_query_that_is_too_long_is_an_error(long_texts: Stack) -> None:
-    """No vector of a part of it answers for it."""
-    stack = long_texts
-    create(stack, "--on-too-long", "truncate")
-    stack.api.configure(max_characters=100, max_characters_in_array=100)
-    with stack.worker(), stack.producer() as producer:
-        with pytest.raises(EmbedqError, match="too_big"):
-            producer.embed_query("docs", LONG)
-        assert len(producer.embed_query("docs", SHORT)) == DIMENSIONS
