@@ -218,9 +218,9 @@ def test_a_name_that_a_text_could_have_given_is_left_out(text: str, name: str) -
 def test_what_is_known_stays_whatever_the_texts_say() -> None:
     """And so does an unknown name that is in no text; of two, the one that is known."""
     body = openai("Context_Length_Exceeded", "x", "input[3]")
-    assert vars(classify(400, json.dumps(body).encode(), {}, ["input context_length_exceeded"])) == vars(
-        BadInput(400, "Context_Length_Exceeded", "input[3]")
-    )
+    error = classify(400, json.dumps(body).encode(), {}, ["input context_length_exceeded"])
+    assert (type(error), error.code, error.parameter) == (BadInput, "Context_Length_Exceeded", "input[3]")
+    assert error.is_too_long
     body = openai("new_code", None, "new_field")
     assert vars(classify(400, json.dumps(body).encode(), {}, ["a text"])) == vars(
         BadInput(400, "new_code", "new_field")

@@ -54,6 +54,11 @@ def collection(
     )
 
 
+SPLITTERS = [
+    splitter
+    for model in (SMALL, OPENAI, CAPPED, PREFIXED)
+    for splitter in (Chunker(collection(tokens=80), model), Cutter(model))
+]
 texts = st.lists(
     st.sampled_from(
         [
@@ -124,14 +129,14 @@ def test_a_text_within_the_limits_is_left_alone() -> None:
     assert not chunker.fits("a" * 500)
 
 
+@settings(deadline=None)
 @given(texts)
 def test_what_fits_is_within_the_limits(text: str) -> None:
     """The quick look is never wrong that way."""
-    for model in (SMALL, OPENAI, CAPPED, PREFIXED):
-        for splitter in (Chunker(collection(tokens=80), model), Cutter(model)):
-            if splitter.fits(text):
-                assert splitter.size(text) <= splitter.most_tokens
-                assert splitter.split(text) == [text]
+    for splitter in SPLITTERS:
+        if splitter.fits(text):
+            assert splitter.size(text) <= splitter.most_tokens
+            assert splitter.split(text) == [text]
 
 
 @pytest.mark.parametrize("splitter", [Chunker(collection(tokens=80), SMALL), Cutter(SMALL)])
