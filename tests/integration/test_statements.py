@@ -25,6 +25,9 @@ PLACES = {
     "table": sql.Identifier("public", "docs"),
     "incoming": sql.Identifier("embedq_incoming"),
     "vector": sql.SQL("vector(3)"),
+    "key_column": sql.Identifier("id"),
+    "key_type": sql.SQL("text"),
+    "vectors": sql.Identifier("embedding"),
 }
 """What the placeholders of statements are here."""
 

@@ -254,14 +254,18 @@ class CollectionGone(StoreError):
 
 
 class RowRefused(StoreError):
-    """Postgres refuses a row of the batch; ``sqlstate`` says why."""
+    """Postgres refuses a row of the batch; ``sqlstate`` says why, or a word of ours: ``no_row``.
 
-    def __init__(self, sqlstate: str) -> None:
+    ``ids`` are the items' whose rows it is, where that is known.
+    """
+
+    def __init__(self, sqlstate: str, ids: Iterable[str] = ()) -> None:
         self.sqlstate = sqlstate
+        self.ids = frozenset(ids)
         super().__init__(f"Postgres refuses a row (SQLSTATE {sqlstate})")
 
-    def __reduce__(self) -> tuple[type[RowRefused], tuple[str]]:
-        return type(self), (self.sqlstate,)
+    def __reduce__(self) -> tuple[type[RowRefused], tuple[str, frozenset[str]]]:
+        return type(self), (self.sqlstate, self.ids)
 
 
 class NotAJob(WorkerError):

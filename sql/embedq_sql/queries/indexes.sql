@@ -44,10 +44,11 @@ SELECT pg_size_bytes(current_setting(%(name)s));
 SELECT current_setting(%(name)s);
 
 -- name: index_is_valid
--- Whether an index of a table is valid; no row if there is no index of that name.
+-- Whether an index of a table is valid; no row if there is no index of that name, or one of a kind that embedq does not build.
 SELECT pg_index.indisvalid
 FROM pg_index
 JOIN pg_class AS held ON held.oid = pg_index.indexrelid AND held.relname = %(name)s
+JOIN pg_am ON pg_am.oid = held.relam AND pg_am.amname IN ('hnsw', 'gin')
 JOIN pg_class AS indexed ON indexed.oid = pg_index.indrelid AND indexed.relname = %(table)s
 JOIN pg_namespace ON pg_namespace.oid = indexed.relnamespace AND pg_namespace.nspname = %(schema)s;
 

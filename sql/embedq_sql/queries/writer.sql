@@ -43,6 +43,7 @@ SET version = EXCLUDED.version, content_hash = EXCLUDED.content_hash, chunks = E
     tokens = EXCLUDED.tokens, truncated = EXCLUDED.truncated,
     deleted_at = EXCLUDED.deleted_at, embedded_at = EXCLUDED.embedded_at
 WHERE (held.version, held.content_hash) < (EXCLUDED.version, EXCLUDED.content_hash)
+   OR (%(again)s AND (held.version, held.content_hash) = (EXCLUDED.version, EXCLUDED.content_hash))
 RETURNING id;
 
 -- name: remove_rows

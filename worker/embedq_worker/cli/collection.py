@@ -13,9 +13,10 @@ from embedq.errors import BrokerUnavailable
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.errors import CollectionBusy
 from embedq_worker.settings import Settings
-from embedq_worker.store.collection import OnTooLong, Quantization, VectorType
+from embedq_worker.store.collection import Collection, OnTooLong, Quantization, VectorType
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
 from embedq_worker.store.long_texts import LongTexts
+from embedq_worker.store.own_table import OwnNames, find_own_table
 from embedq_worker.store.queues import Waiting, purge, waiting
 
 
@@ -75,6 +76,11 @@ def collection() -> None:
     type=click.IntRange(min=0),
     help="Tokens that a chunk repeats of the one before at most. Default: a tenth of --chunk-tokens.",
 )
+@click.option("--table", help="Write into this table of your own, as SCHEMA.TABLE: its vectors alone.")
+@click.option("--key", help="Of --table, the column with the items' ids.  [default: id]")
+@click.option("--vector", help="Of --table, the column for the vectors.  [default: embedding]")
+@click.option("--content", help="Of --table, the column with the texts, for functions that show them.")
+@click.option("--metadata", help="Of --table, the jsonb column that filters look at.")
 def create(
     name: str,
     model: str,
@@ -87,15 +93,21 @@ def create(
     on_too_long: OnTooLong,
     chunk_tokens: int | None,
     chunk_overlap: int | None,
+    **own: str | None,
 ) -> None:
-    """Create a collection: a table NAME with a vector column, and the function NAME_search.
+    """Create a collection: a table NAME with a vector column, and the functions NAME_search and its like.
 
     Safe to repeat with the same options. The vectors get no index yet: load first, then `embedq index build
     NAME`.
+
+    With --table there is no new table. The vectors go into a column of yours, vector(n) or halfvec(n), of the
+    row whose key is the item's id; rows come and go by your own hand.
     """
+    names = _own_names(schema, own)
     settings = Settings.from_environment()
     usable = settings.catalogue.usable(model)
     with open_database(settings) as connection, open_broker(settings) as broker:
+        table = find_own_table(connection, names) if names else None
         made = create_collection(
             connection,
             name=name,
@@ -107,10 +119,11 @@ def create(
             quantization=quantization,
             text_search=text_search,
             long_texts=LongTexts(on_too_long, chunk_tokens, chunk_overlap),
+            own=table,
         )
-        click.echo(
-            f"{made.name}: {made.model}, {made.vector_type}({made.dimensions}) in schema {made.table_schema}"
-        )
+        click.echo(f"{made.name}: {made.model}, {made.vector_type}({made.dimensions}) in {made.place}")
+        for note in table.notes if table else ():
+            click.echo(f"note: {note}", err=True)
         publish(connection, broker, settings)
 
 
@@ -126,9 +139,7 @@ def list_(as_json: bool) -> None:
         return
     for each in collections:
         column = f"{each.vector_type}({each.dimensions})"
-        click.echo(
-            f"{each.name}  {each.model}  {column}  schema {each.table_schema}  versions {each.versions}"
-        )
+        click.echo(f"{each.name}  {each.model}  {column} in {each.place}  versions {each.versions}")
     if not collections:
         click.echo("no collections yet; create one with `embedq collection create`", err=True)
 
@@ -140,6 +151,8 @@ def list_(as_json: bool) -> None:
 def drop(name: str, purging: bool, yes: bool) -> None:
     """Drop a collection with its table, vectors and ledger. Its dead letters stay.
 
+    A table of your own stays as it is, with its vectors and their index.
+
     Refused while messages for it are queued or in the hands of workers, unless --purge is given.
     """
     settings = Settings.from_environment()
@@ -148,14 +161,29 @@ def drop(name: str, purging: bool, yes: bool) -> None:
         if not purging:
             _refuse_if_waiting(name, _waiting(broker, name, settings))
         if not yes:
-            click.confirm(
-                f"Drop the table {found.table_schema}.{found.name} and all its vectors?", abort=True
-            )
+            click.confirm(f"Drop {_lost(found)}?", abort=True)
         drop_collection(connection, name)
         publish(connection, broker, settings)
         # Last: producers that had not read the new registry may have enqueued until now.
         purged = broker.call(lambda client: purge(client, name, settings.key_prefix)) if purging else 0
-    click.echo(f"dropped {name}" + (f", {purged} queued messages deleted" if purging else ""))
+    kept = "" if found.is_managed else f"; the vectors in {found.place} stay as they are"
+    click.echo(f"dropped {name}" + (f", {purged} queued messages deleted" if purging else "") + kept)
+
+
+def _own_names(schema: str, own: dict[str, str | None]) -> OwnNames | None:
+    """How the options name a table of one's own; those that are not given have their defaults there."""
+    given = {option: name for option, name in own.items() if name is not None}
+    if not given:
+        return None
+    if "table" not in given:
+        raise click.UsageError(f"--{next(iter(given))} names a column of your own table: give --table too")
+    return OwnNames(schema=schema, **given)
+
+
+def _lost(found: Collection) -> str:
+    if found.is_managed:
+        return f"the table {found.place} and all its vectors"
+    return f"collection {found.name} with its functions and ledger, and leave {found.place} as it is"
 
 
 def _waiting(broker: Broker, name: str, settings: Settings) -> Waiting:

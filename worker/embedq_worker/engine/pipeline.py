@@ -28,7 +28,9 @@ from embedq_worker.errors import ApiError, NotCalled
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
+from embedq_worker.store.key import is_key
 from embedq_worker.store.ledger import Known, look_up
+from embedq_worker.store.own_writer import OwnWriter
 from embedq_worker.store.writer import Writer
 
 logger = logging.getLogger(__name__)
@@ -56,7 +58,7 @@ class Pipeline:
         """Held against the ledger now."""
         self._arrived = asyncio.Event()
         self._writes = WriteQueue(
-            Writer(database, collection),
+            (Writer if collection.is_managed else OwnWriter)(database, collection),
             outage=database.outage,
             refused=self._refused_by_postgres,
             changed=self._take_again,
@@ -104,7 +106,9 @@ class Pipeline:
 
     def take(self, item: RunningItem) -> None:
         """Take an item that keeps the contract's rules."""
-        if item.text is None:
+        if not is_key(item.id, self.collection.key_type):
+            self._dead(item, cause="row", code="22P02")  # what Postgres says of a text that is no such value
+        elif item.text is None:
             self._writes.add(item, Change.DELETE)
         elif self.collection.on_too_long == "error" and self._too_long(item.text):
             self._dead(item, cause="text", code="too_long")
@@ -136,18 +140,20 @@ class Pipeline:
     def _admit_one(self, item: RunningItem, known: Known | None) -> None:
         if item.job.is_released:
             item.settle(Outcome.WITHDRAWN)
-        elif known is not None and known.order == item.order:
-            item.settle(Outcome.UNCHANGED)
         elif known is not None and known.order > item.order:
             item.settle(Outcome.SUPERSEDED)
-        elif known is not None and not known.deleted and known.content_hash == item.content_hash:
-            self._writes.add(item, Change.TOUCH)
-        else:
+        elif (
+            known is None or known.content_hash != item.content_hash or known.deleted or not known.has_vector
+        ):
             self._embeddings.ask(item)
+        elif known.order == item.order:
+            item.settle(Outcome.UNCHANGED)
+        else:
+            self._writes.add(item, Change.TOUCH)
 
     async def _known(self, items: list[RunningItem]) -> dict[str, Known]:
         ids = list({item.id for item in items})
-        work = partial(look_up, self._database, self.collection.id, ids)
+        work = partial(look_up, self._database, self.collection, ids)
         return await insist(work, f"collection {self.collection.name}", self._database.outage)
 
     def embedded(self, item: RunningItem) -> None:

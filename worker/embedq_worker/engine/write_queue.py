@@ -126,21 +126,19 @@ class WriteQueue:
             await self._store(self._writer.touch, self._touched, rivals(touches))
 
     async def _store(self, work: _Work, done: _Done, groups: Sequence[Rivals]) -> None:
-        """One transaction with the newest of each id; what is refused is found by halves."""
+        """One transaction with the newest of each id; what is refused and not named is found by halves."""
         try:
             ids = await insist(lambda: work([_row(group[0]) for group in groups]), _WHAT, self._outage)
         except CollectionGone:
             for item in chain.from_iterable(groups):
                 self._refuse(item, "collection_dropped")
-        except Exception as error:  # of Postgres or our own: all that is known is that a row may be the cause
-            if len(groups) == 1:
-                self._refuse(groups[0][0], _code(error))
-                if older := groups[0][1:]:
-                    await self._store(work, done, [older])
-            else:
-                half = len(groups) // 2
-                await self._store(work, done, groups[:half])
-                await self._store(work, done, groups[half:])
+        except Exception as error:  # of Postgres or our own: a row may be the cause
+            refused, halves = _suspected(groups, error)
+            for group in refused:
+                self._refuse(group[0], _code(error))
+            for half in ([group[1:] for group in refused if group[1:]], *halves):
+                if half:
+                    await self._store(work, done, half)
         else:
             for group in groups:
                 done(group, ids)
@@ -169,6 +167,18 @@ class WriteQueue:
     def _refuse(self, item: RunningItem, code: str) -> None:
         self._open.discard(item)
         self._refused(item, code)
+
+
+def _suspected(groups: Sequence[Rivals], error: Exception) -> tuple[Sequence[Rivals], list[Sequence[Rivals]]]:
+    """Those whose newest item is the cause of an error, and what to try again, batch by batch."""
+    if len(groups) == 1:
+        return groups, []
+    named = error.ids if isinstance(error, RowRefused) else frozenset()
+    refused = [group for group in groups if group[0].id in named]
+    if refused:
+        return refused, [[group for group in groups if group[0].id not in named]]
+    half = len(groups) // 2
+    return [], [groups[:half], groups[half:]]
 
 
 def rivals(items: Iterable[RunningItem]) -> list[Rivals]:

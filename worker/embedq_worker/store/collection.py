@@ -44,6 +44,12 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
         return sql.Identifier(self.table_schema, self.table_name)
 
     @property
+    def place(self) -> str:
+        """The table's name for people, with its schema, and with the column where the table is somebody's."""
+        table = f"{self.table_schema}.{self.table_name}"
+        return table if self.is_managed else f"{table}.{self.vector_column}"
+
+    @property
     def index_name(self) -> str:
         """The plain name of the HNSW index; with the longest name of a collection still below Postgres' 63
         bytes."""

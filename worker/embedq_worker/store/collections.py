@@ -17,6 +17,7 @@ from embedq_worker.store.collection import Collection, Quantization, VectorType
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import drop_functions, make_functions
 from embedq_worker.store.long_texts import LongTexts
+from embedq_worker.store.own_table import OwnTable, check_room, has_columns
 from embedq_worker.store.quantization import MOST_DIMENSIONS
 
 COUNTED_ROWS = 100_000
@@ -52,16 +53,19 @@ def create_collection(
     quantization: Quantization = "none",
     text_search: str = "simple",
     long_texts: LongTexts | None = None,
+    own: OwnTable | None = None,
 ) -> Collection:
     """Make a collection, its table and its functions, or nothing at all; workers' roles may write it.
 
     ``dimensions`` and ``vector_type`` default to the model's own and to the type that an index of that
-    ``quantization`` takes; ``text_search`` is a configuration of full text search. Long texts are
-    dead letters unless ``long_texts`` says otherwise. One that exists with the same settings is returned as
-    it is. Raises ``CollectionConflict``, ``VectorTooLong``, ``BadDimensions``, ``BadChunks`` and
-    ``StoreError``.
+    ``quantization`` takes, or are those of somebody's ``own`` table, which is left as it is; ``text_search``
+    is a configuration of full text search. Long texts are dead letters unless ``long_texts`` says otherwise.
+    One that exists with the same settings is returned as it is. Raises ``CollectionConflict``,
+    ``VectorTooLong``, ``BadDimensions``, ``BadChunks`` and ``StoreError``.
     """
     _check_names(name, schema)
+    if own is not None:
+        dimensions, vector_type = own.vectors(dimensions, vector_type)
     if dimensions is None:
         dimensions = model.dimensions
     model.check_dimensions(dimensions)
@@ -81,6 +85,8 @@ def create_collection(
         chunk_tokens=long_texts.chunk_tokens,
         chunk_overlap=long_texts.chunk_overlap,
     )
+    if own is not None:
+        wanted = own.lend_to(wanted)
     with store_errors(f"collection {name!r} was not created"), connection.transaction():
         connection.execute(statement("lock_collections"))
         existing = _find(connection, name)
@@ -92,7 +98,7 @@ def create_collection(
 
 def drop_collection(connection: Connection, name: str) -> Collection:
     """Drop a collection's table, functions, clusterings, ledger and entry; its dead letters stay. Returns
-    what it was.
+    what it was. Somebody's own table stays with its vectors and their index.
 
     Raises ``UnknownCollection``, ``CollectionBusy`` when the table is in use for 10 s, ``CollectionConflict``
     when something was built on it, and ``StoreError``. Messages that are queued for it are not looked at.
@@ -103,7 +109,10 @@ def drop_collection(connection: Connection, name: str) -> Collection:
             connection.execute(statement("lock_collections"))
             collection = get_collection(connection, name)
             drop_functions(connection, collection)
-            connection.execute(_compose("drop_collection", collection))
+            if collection.is_managed:
+                connection.execute(_compose("drop_collection", collection))
+            else:
+                connection.execute(statement("wait_for_writers"), {"collection_id": collection.id})
         except errors.LockNotAvailable as error:
             raise CollectionBusy(
                 f"collection {name!r} was not dropped: its table is in use; try again"
@@ -119,25 +128,28 @@ def drop_collection(connection: Connection, name: str) -> Collection:
 
 
 def renew_functions(connection: Connection) -> None:
-    """Make every collection's functions anew, in the transaction under way; of one without a table, none.
+    """Make every collection's functions anew, in the transaction under way; none where the table or a column
+    is gone.
 
     Raises ``CollectionConflict`` and ``StoreError``.
     """
     connection.execute(statement("lock_collections"))
     for collection in list_collections(connection):
-        if _relation(connection, collection) is not None:
+        if _relation(connection, collection) is not None and has_columns(connection, collection):
             make_functions(connection, collection)
 
 
 def count_rows(connection: Connection, collection: Collection) -> int | None:
-    """Rows of a collection's table, exact up to ``COUNTED_ROWS``; None if somebody dropped the table.
+    """Rows with a vector in a collection's table, exact up to ``COUNTED_ROWS``.
 
-    Raises ``StoreError``.
+    None if somebody dropped the table. Raises ``StoreError``.
     """
     with store_errors(f"the rows of collection {collection.name!r} were not counted"):
         if _relation(connection, collection) is None:
             return None
-        composed = sql.SQL(template("count_rows")).format(table=collection.table)
+        composed = sql.SQL(template("count_rows")).format(
+            table=collection.table, vectors=sql.Identifier(collection.vector_column)
+        )
         named = {"table": collection.table.as_string(connection), "limit": COUNTED_ROWS}
         row = connection.execute(composed, named).fetchone()
     return int(row[0]) if row else None
@@ -208,18 +220,7 @@ def _find(connection: Connection, name: str) -> Collection | None:
 
 
 def _check_same(connection: Connection, existing: Collection, wanted: Collection) -> None:
-    settings = (
-        "model",
-        "dimensions",
-        "vector_type",
-        "table_schema",
-        "versions",
-        "quantization",
-        "text_search",
-        "on_too_long",
-        "chunk_tokens",
-        "chunk_overlap",
-    )
+    settings = [each for each in Collection.__struct_fields__ if each not in ("id", "name", "generation")]
     pairs = [(each, getattr(existing, each), getattr(wanted, each)) for each in settings]
     differences = [f"{each} {is_!r}, not {asked!r}" for each, is_, asked in pairs if is_ != asked]
     if differences:
@@ -242,6 +243,14 @@ def _create(connection: Connection, wanted: Collection) -> Collection:
         0,
     )
     made = msgspec.structs.replace(wanted, id=collection_id, generation=generation)
+    if made.is_managed:
+        _create_table(connection, made)
+    make_functions(connection, made)
+    connection.execute(statement("grant_workers_writing"), {"collection": made.name})
+    return made
+
+
+def _create_table(connection: Connection, made: Collection) -> None:
     try:
         connection.execute(_compose("collection", made))
     except (errors.DuplicateTable, errors.DuplicateObject) as error:
@@ -249,9 +258,6 @@ def _create(connection: Connection, wanted: Collection) -> Collection:
             f"collection {made.name!r} was not created: an index of it would have a name that is taken "
             f"({error.diag.message_primary}); choose another name"
         ) from error
-    make_functions(connection, made)
-    connection.execute(statement("grant_workers_writing"), {"collection": made.name})
-    return made
 
 
 def _check_room(connection: Connection, wanted: Collection) -> None:
@@ -262,7 +268,9 @@ def _check_room(connection: Connection, wanted: Collection) -> None:
         raise CollectionConflict(
             f"there is no schema {wanted.table_schema!r}; create it first (CREATE SCHEMA)"
         )
-    if _relation(connection, wanted) is not None:
+    if not wanted.is_managed:
+        check_room(connection, wanted)
+    elif _relation(connection, wanted) is not None:
         raise CollectionConflict(
             f"{wanted.table_schema}.{wanted.table_name} exists and is not a collection of embedq; "
             "choose another name or --schema"

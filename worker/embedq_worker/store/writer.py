@@ -25,13 +25,17 @@ from embedq_worker.store.rows import Row
 class Writer:
     """Writes to one collection."""
 
+    _writes_again = False
+    """Whether a version that is stored already is written again; else it counts as superseded."""
+
     def __init__(self, database: Database, collection: Collection) -> None:
         self._database = database
         self._collection = collection
         self._id = {"collection_id": collection.id}
+        self._incoming = sql.Identifier("pg_temp", f"embedq_incoming_{collection.id}")
         names = {
-            "table": sql.Identifier(collection.table_schema, collection.name),
-            "incoming": sql.Identifier("pg_temp", f"embedq_incoming_{collection.id}"),
+            "table": collection.table,
+            "incoming": self._incoming,
             "vector": _vector_type(collection),
         }
         made = {**names, "incoming": sql.Identifier(f"embedq_incoming_{collection.id}")}
@@ -69,15 +73,9 @@ class Writer:
         The vector is not written. Raises like ``write``.
         """
         ordered = sorted(batch, key=lambda row: row.id.encode())
-        wanted = {
-            "ids": [row.id for row in ordered],
-            "versions": [row.version for row in ordered],
-            "hashes": [row.content_hash for row in ordered],
-        }
         async with self._database.connection() as connection, connection.transaction():
             await self._hold(connection)
-            cursor = await connection.execute(self._touch_ledger, {**self._id, **wanted})
-            touched = {str(row[0]) for row in await cursor.fetchall()}
+            touched = await self._touch_versions(connection, ordered)
             kept = [row for row in ordered if row.id in touched]
             await connection.execute(
                 self._touch_rows,
@@ -89,6 +87,15 @@ class Writer:
             )
             return touched
 
+    async def _touch_versions(self, connection: Connection, batch: Sequence[Row]) -> set[str]:
+        wanted = {
+            "ids": [row.id for row in batch],
+            "versions": [row.version for row in batch],
+            "hashes": [row.content_hash for row in batch],
+        }
+        cursor = await connection.execute(self._touch_ledger, {**self._id, **wanted})
+        return {str(row[0]) for row in await cursor.fetchall()}
+
     async def _prepare(self, connection: Connection) -> None:
         if not self._database.has_made(connection, self._collection.id):
             await connection.execute(self._make_incoming)
@@ -97,7 +104,7 @@ class Writer:
     async def _hold(self, connection: Connection) -> None:
         """Keep the table from being dropped; both questions in one round trip."""
         async with connection.pipeline():
-            await connection.execute(self._hold_table)
+            await connection.execute(self._hold_table, self._id)
             cursor = await connection.execute(
                 self._is_registered, {**self._id, "name": self._collection.name}
             )
@@ -108,15 +115,17 @@ class Writer:
         cursor = connection.cursor()
         async with cursor.copy(self._copy) as copy:
             await copy.write(stream)
-        await cursor.execute(self._advance, self._id)
-        passed = {str(row[0]) for row in await cursor.fetchall()}
-        superseded = {row.id for row in batch} - passed
+        await cursor.execute(self._advance, {**self._id, "again": self._writes_again})
+        superseded = {row.id for row in batch} - {str(row[0]) for row in await cursor.fetchall()}
+        await self._put_parts(connection, batch, superseded)
+        return superseded
+
+    async def _put_parts(self, connection: Connection, batch: Sequence[Row], superseded: set[str]) -> None:
         # Where texts are not chunked, no id has rows that its new text would leave behind.
         if self._collection.on_too_long == "chunk" or not all(row.parts for row in batch):
-            await cursor.execute(self._remove, {"superseded": list(superseded)})
+            await connection.execute(self._remove, {"superseded": list(superseded)})
         if any(row.parts for row in batch):
-            await cursor.execute(self._put, {"superseded": list(superseded)})
-        return superseded
+            await connection.execute(self._put, {"superseded": list(superseded)})
 
 
 def _vector_type(collection: Collection) -> sql.Composed:
