@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, LiteralString
 
+import msgspec
 import pytest
 from psycopg import errors
 
@@ -166,6 +167,14 @@ def test_other_vectors_than_the_column_s_are_refused(connection: Connection) -> 
         create_collection(connection, name="products", model=MODEL, own=own, vector_type="halfvec")
     with pytest.raises(BadDimensions):
         create_collection(connection, name="products", model=Model(id="fixed", dimensions=8), own=own)
+
+
+def test_texts_are_not_chunked(connection: Connection) -> None:
+    """There is one row a key, and nobody makes others."""
+    own = find_own_table(connection, names())
+    chunking = msgspec.structs.replace(create(connection), on_too_long="chunk")
+    with pytest.raises(CollectionConflict, match="has one row a key; choose error or truncate"):
+        own.lend_to(chunking)
 
 
 def test_two_collections_do_not_share_a_column(connection: Connection) -> None:

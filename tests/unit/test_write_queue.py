@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from embedq_worker.engine import burial_queue, steady
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.pipeline import Pipeline
-from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Summary
+from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Summary, content_hash
 from embedq_worker.engine.write_queue import MAX_ROWS, Change, WriteQueue, rivals
 from embedq_worker.errors import RowRefused
 from embedq_worker.store.burial import DeadLetter
@@ -194,6 +194,26 @@ async def test_a_row_that_cannot_be_encoded_dies_alone(caplog: pytest.LogCapture
     assert "ValueError" in caplog.text
     assert struct.error.__name__ in caplog.text
     assert "canary" not in caplog.text
+
+
+async def test_rows_that_are_named_are_not_searched_for() -> None:
+    """Those that Postgres refuses by name die at once, the others are written in one more transaction."""
+    batches: list[list[str]] = []
+
+    class Naming(FakeWriter):
+        async def write(self, batch: Sequence[Row]) -> set[str]:
+            batches.append([row.id for row in batch])
+            if missing := {row.id for row in batch if row.content_hash != content_hash("x")}:
+                raise RowRefused("no_row", missing)
+            return await super().write(batch)
+
+    written = Written(writer := Naming())
+    texts = {"1": "x", "2": "y", "3": "x", "4": "y", "5": "x"}
+    changes = [(item(name, 2, text), Change.PUT) for name, text in texts.items()]
+    await written.write(*changes, (item("2", 1, "x"), Change.PUT), (item("4", 1, None), Change.DELETE))
+    assert written.refused == [("2", 2, "no_row"), ("4", 2, "no_row"), ("4", 1, "no_row")]
+    assert sorted(writer.written) == [("1", 2), ("2", 1), ("3", 2), ("5", 2)]
+    assert len(batches) <= 4
 
 
 @pytest.mark.parametrize("change", [Change.PUT, Change.TOUCH])

@@ -1,6 +1,6 @@
 -- The write path of a collection in somebody's own table: only vectors are written, and no row is made or removed.
--- {table} is that table, {key_column} and {key_type} its key column and the type of it, {vectors} the column of vectors, {incoming} the
--- connection's temporary table. Ids are compared in the collation of the key, which may be another than the ledger's.
+-- {table} is that table, {key_column} and {key_type} its key column and the type of it, {vectors} the column of vectors,
+-- {incoming} the connection's temporary table. Ids are compared in the key's collation, which may be another than the ledger's.
 
 -- name: hold_collection
 -- First in a transaction, instead of a lock on the table, which would take more rights: from here on nobody drops the collection.

@@ -65,7 +65,15 @@ class OwnTable(msgspec.Struct, frozen=True, kw_only=True):
         return asked
 
     def lend_to(self, collection: Collection) -> Collection:
-        """A collection that writes into this table."""
+        """A collection that writes into this table.
+
+        Raises ``CollectionConflict`` for one that chunks its texts: a key has one row.
+        """
+        if collection.on_too_long == "chunk":
+            raise CollectionConflict(
+                f"collection {collection.name!r} cannot chunk its texts: {self.table_schema}."
+                f"{self.table_name} has one row a key; choose error or truncate"
+            )
         return msgspec.structs.replace(
             collection,
             is_managed=False,
