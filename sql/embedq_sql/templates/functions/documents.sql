@@ -4,7 +4,7 @@
 -- must be exact.
 -- The settings include a search path, as the body is parsed when it runs, let an index scan give more than hnsw.ef_search
 -- rows, and keep the planner to an index that there is: that long vectors are stored apart from their rows, and cost far
--- more to read, it does not know.
+-- more to read, it does not know. No plan is kept, for it would outlive the settings.
 CREATE OR REPLACE FUNCTION {function}(query {type}, k integer DEFAULT 10, generation integer DEFAULT NULL)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
 LANGUAGE plpgsql STABLE ROWS 10
@@ -20,7 +20,7 @@ BEGIN
         PERFORM embedq.check_generation({collection_id}, generation);
     END IF;
     before := embedq.use_settings(jsonb_build_object(
-        'search_path', {path}, 'hnsw.iterative_scan', 'strict_order',
+        'search_path', {path}, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
         'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
     LOOP
         SELECT array_agg(ROW(best.id, best.chunk, best.content, best.metadata, best.distance)::embedq.hit

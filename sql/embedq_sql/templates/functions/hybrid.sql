@@ -4,7 +4,7 @@
 -- full text search, in the very expression that an index of it would have. Each search gives candidates to the other.
 -- The settings include a search path, as the body is parsed when it runs, let an index scan give more than hnsw.ef_search
 -- rows, and keep the planner to an index that there is: that long vectors are stored apart from their rows, and cost far
--- more to read, it does not know.
+-- more to read, it does not know. No plan is kept, for it would outlive the settings.
 CREATE OR REPLACE FUNCTION {function}(
     query {type}, words text, k integer DEFAULT 10, vector_weight double precision DEFAULT 1,
     text_weight double precision DEFAULT 1, candidates integer DEFAULT 100, generation integer DEFAULT NULL
@@ -29,7 +29,7 @@ BEGIN
             HINT = 'Give 0 to leave a search out.';
     END IF;
     before := embedq.use_settings(jsonb_build_object(
-        'search_path', {path}, 'hnsw.iterative_scan', 'strict_order',
+        'search_path', {path}, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
         'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
     asked_words := websearch_to_tsquery({text_search}::regconfig, words);
     RETURN QUERY

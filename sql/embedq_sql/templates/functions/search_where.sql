@@ -3,8 +3,8 @@
 -- fewer than k. So the matches are counted first, as far as it matters: few of them are compared one by one; for many the
 -- index goes on until it has k, and where it gives up before that (hnsw.max_scan_tuples, memory), all matches are compared
 -- after all. The settings choose the plan, for the planner guesses how many rows a jsonb filter passes, often badly.
--- The settings include a search path, as the body is parsed when it runs; OFFSET 0 keeps the vector index out of an order that
--- must be exact.
+-- The settings include a search path, as the body is parsed when it runs, and no plan is kept, for it would outlive the
+-- settings. OFFSET 0 keeps the vector index out of an order that must be exact.
 CREATE OR REPLACE FUNCTION {function}(
     query {type}, filter jsonb, k integer DEFAULT 10, generation integer DEFAULT NULL
 )
@@ -24,7 +24,8 @@ BEGIN
         PERFORM embedq.check_generation({collection_id}, generation);
     END IF;
     before := embedq.use_settings(jsonb_build_object(
-        'search_path', {path}, 'hnsw.iterative_scan', 'strict_order', 'enable_seqscan', 'off'));
+        'search_path', {path}, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
+        'enable_seqscan', 'off'));
     IF NOT is_frequent THEN
         SELECT count(*) > compared INTO is_frequent
         FROM (SELECT FROM {table} AS stored WHERE {metadata} @> wanted LIMIT compared + 1) AS few;

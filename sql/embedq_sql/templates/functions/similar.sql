@@ -3,7 +3,7 @@
 -- leaves fewer than k, every row is compared: OFFSET 0 keeps the index out of an order that must be exact.
 -- The settings include a search path, as the body is parsed when it runs, let an index scan give more than hnsw.ef_search
 -- rows, and keep the planner to an index that there is: that long vectors are stored apart from their rows, and cost far
--- more to read, it does not know.
+-- more to read, it does not know. No plan is kept, for it would outlive the settings.
 CREATE OR REPLACE FUNCTION {function}(item text, k integer DEFAULT 10)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
 LANGUAGE plpgsql STABLE ROWS 10
@@ -16,7 +16,7 @@ DECLARE
     hits embedq.hit[];
 BEGIN
     before := embedq.use_settings(jsonb_build_object(
-        'search_path', {path}, 'hnsw.iterative_scan', 'strict_order',
+        'search_path', {path}, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
         'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
     SELECT count(*) INTO chunks
     FROM {table} AS stored WHERE stored.{key} = key AND stored.{vector} IS NOT NULL;
