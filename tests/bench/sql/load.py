@@ -6,7 +6,7 @@ Both by embedq's own writer, ledger and all, in the same batches over as many co
 from __future__ import annotations
 
 from tests.bench.report import Report
-from tests.bench.sql.ground import Estate, Ground, Loaded
+from tests.bench.sql.ground import FULL, Estate, Ground, Loaded
 
 TIMES = 4
 """How many times as fast the load and build have to be."""
@@ -34,7 +34,8 @@ def measure(ground: Ground, report: Report) -> None:
     report.add("into a live index: rows", live.rows)
     report.add("into a live index, s", live.seconds, "{:,.1f}")
     report.add("into a live index: rows a second", live.rate)
-    report.add("bulk load and build, times as fast", bulk.rate / live.rate, "{:.1f}", at_least=TIMES)
+    wanted = TIMES if ground.size == FULL else None  # a small index takes rows quickly
+    report.add("bulk load and build, times as fast", bulk.rate / live.rate, "{:.1f}", at_least=wanted)
 
 
 def load_live(ground: Ground) -> Loaded:
