@@ -1,7 +1,7 @@
 """Every statement of docs/sql.md runs on the demo's collection, and gives the columns that it is shown with.
 
 A block that cannot run there has a line `<!-- not run: why -->` before it. `$1` is a question's vector, and
-the demo's dimensions and database stand for the page's. Roles that a block names are made for it. What a
+the demo's dimensions stand for those of the page's model. Roles that a block names are made for it. What a
 block does is rolled back.
 """
 
@@ -83,7 +83,6 @@ def run(connection: Connection, block: Block, question: str) -> None:
         make_roles(connection, block.text)
         # Several statements at once take no parameters: the vector is put in as psql would.
         text = block.text.replace("$1", question).replace(f"({THEIRS})", f"({DIMENSIONS})")
-        text = text.replace("DATABASE app", f"DATABASE {connection.info.dbname}")
         cursor = connection.execute(sql.SQL(text))
         while cursor.nextset():
             pass
