@@ -42,6 +42,7 @@ CREATE TABLE embedq.collection (
     on_too_long text NOT NULL DEFAULT 'error' CHECK (on_too_long IN ('error', 'truncate', 'chunk')),
     chunk_tokens integer CHECK (chunk_tokens > 0),
     chunk_overlap integer CHECK (chunk_overlap >= 0 AND chunk_overlap < chunk_tokens),
+    newest_generation integer NOT NULL DEFAULT 1,
     CONSTRAINT collection_vectors_key UNIQUE (table_schema, table_name, vector_column)
 );
 COMMENT ON CONSTRAINT collection_vectors_key ON embedq.collection IS 'Of two writers of one column, each would overwrite the other''s vectors.';
@@ -67,6 +68,33 @@ COMMENT ON COLUMN embedq.collection.quantization IS 'What the vector index holds
 COMMENT ON COLUMN embedq.collection.on_too_long IS 'A text longer than the model takes becomes a dead letter (error), is cut (truncate), or becomes several rows (chunk).';
 COMMENT ON COLUMN embedq.collection.chunk_tokens IS 'Tokens of a chunk at most; null unless texts are chunked.';
 COMMENT ON COLUMN embedq.collection.chunk_overlap IS 'Tokens that a chunk repeats of the one before; null unless texts are chunked.';
+COMMENT ON COLUMN embedq.collection.newest_generation IS 'The highest generation ever given: that of a successor that was abandoned is not given again.';
+
+-- A switch or its undoing swaps this row's model, dimensions, type and generation with the collection's, and the names of the two
+-- columns, in one transaction.
+CREATE TABLE embedq.shadow (
+    collection_id integer PRIMARY KEY REFERENCES embedq.collection ON DELETE CASCADE,
+    generation integer NOT NULL,
+    model text NOT NULL,
+    dimensions integer NOT NULL CHECK (dimensions > 0),
+    vector_type text NOT NULL CHECK (vector_type IN ('vector', 'halfvec')),
+    column_name text NOT NULL,
+    state text NOT NULL CHECK (state IN ('next', 'previous')),
+    filled_to text COLLATE "C",
+    started_at timestamptz NOT NULL DEFAULT now(),
+    switched_at timestamptz
+);
+COMMENT ON TABLE embedq.shadow IS 'The other model of a collection that moves from one to another: its vectors stand in a column of their own, and each write keeps both.';
+COMMENT ON COLUMN embedq.shadow.collection_id IS 'embedq.collection.id; a collection moves to one model at a time.';
+COMMENT ON COLUMN embedq.shadow.generation IS 'The generation of these vectors.';
+COMMENT ON COLUMN embedq.shadow.model IS 'The model''s id in the catalogue.';
+COMMENT ON COLUMN embedq.shadow.dimensions IS 'The size of its vectors.';
+COMMENT ON COLUMN embedq.shadow.vector_type IS 'vector or halfvec.';
+COMMENT ON COLUMN embedq.shadow.column_name IS 'The column of the collection''s table that holds them; null where they are still to come.';
+COMMENT ON COLUMN embedq.shadow.state IS 'next: the model that the collection moves to; previous: the one that it came from, until that is finished.';
+COMMENT ON COLUMN embedq.shadow.filled_to IS 'Rows up to this id were enqueued to be filled in the present pass; null before its first.';
+COMMENT ON COLUMN embedq.shadow.started_at IS 'When the move began.';
+COMMENT ON COLUMN embedq.shadow.switched_at IS 'When the two models last changed places.';
 
 -- No foreign key to collection: it would look up and lock the same row for every item written. `collection drop` deletes a
 -- collection's items. A writer's transaction first locks the collection's table and then looks whether the collection is
@@ -175,24 +203,26 @@ COMMENT ON TABLE embedq.vector_claimant IS 'Worker processes that hold claims in
 COMMENT ON COLUMN embedq.vector_claimant.name IS 'Made up when a process begins to claim, and again whenever it was not renewed in time.';
 COMMENT ON COLUMN embedq.vector_claimant.alive_until IS 'When its claims lapse unless it is renewed.';
 
-CREATE FUNCTION embedq.check_generation(collection_id integer, generation integer)
+-- held is a literal of the function that calls it: the function and the column that it reads change in one step, whereas the
+-- registry is read by a snapshot that may be older.
+CREATE FUNCTION embedq.check_generation(collection_id integer, held integer, generation integer)
 RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection;
 BEGIN
-    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.id = check_generation.collection_id;
-    IF registered.generation = check_generation.generation THEN
+    IF held = check_generation.generation THEN
         RETURN true;
     END IF;
+    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.id = check_generation.collection_id;
     RAISE data_exception USING
         MESSAGE = format('the query vector is of generation %s, collection %L holds generation %s (model %s)',
             check_generation.generation, registered.name, registered.generation, registered.model),
         HINT = 'Embed the query again: its vector and those in the table come from different models.';
 END
 $$;
-COMMENT ON FUNCTION embedq.check_generation IS 'True, or an error that says that a query vector comes from another model than a collection''s vectors. With the rights of its owner: whoever may search need not read the registry.';
+COMMENT ON FUNCTION embedq.check_generation IS 'True, or an error that says that a query vector comes from another model than a collection''s vectors, whose generation the calling function was made with. With the rights of its owner: whoever may search need not read the registry.';
 
 CREATE TYPE embedq.hit AS (
     id text,
@@ -706,7 +736,7 @@ DECLARE
     registered embedq.collection := embedq.registered_collection(collection);
     chosen record;
 BEGIN
-    PERFORM embedq.check_generation(registered.id, generation) WHERE generation IS NOT NULL;
+    PERFORM embedq.check_generation(registered.id, registered.generation, generation) WHERE generation IS NOT NULL;
     SELECT current.* INTO chosen FROM embedq.current_clustering(registered, name) AS current;
     RETURN QUERY SELECT near.cluster, near.distance FROM embedq.nearest_centroids(query, chosen.centroids, k) AS near;
 END

@@ -20,6 +20,8 @@
         ├── DatabaseAway        it cannot serve now
         │   └── DatabaseBusy    other transactions are in the way
         ├── CollectionGone      the collection's table was dropped
+        ├── CollectionMoved     its columns hold other models' vectors than was known
+        ├── RowsUnfilled        rows that lack the vector of the model to switch to
         └── RowRefused          it refuses a row of the batch
 
 An ``ApiError`` carries the status, a short code and a parameter's name, never the provider's prose, which may
@@ -251,6 +253,14 @@ class DatabaseBusy(DatabaseAway):
 
 class CollectionGone(StoreError):
     """The collection's table was dropped."""
+
+
+class CollectionMoved(StoreError):
+    """The collection's columns hold other models' vectors than was known: nothing was written."""
+
+
+class RowsUnfilled(StoreError):
+    """Rows of a collection lack the vector of the model that it is to switch to."""
 
 
 class RowRefused(StoreError):

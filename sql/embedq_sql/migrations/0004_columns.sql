@@ -31,24 +31,26 @@ COMMENT ON COLUMN embedq.collection.on_too_long IS 'A text longer than the model
 COMMENT ON COLUMN embedq.collection.chunk_tokens IS 'Tokens of a chunk at most; null unless texts are chunked.';
 COMMENT ON COLUMN embedq.collection.chunk_overlap IS 'Tokens that a chunk repeats of the one before; null unless texts are chunked.';
 
-CREATE FUNCTION embedq.check_generation(collection_id integer, generation integer)
+-- held is a literal of the function that calls it: the function and the column that it reads change in one step, whereas the
+-- registry is read by a snapshot that may be older.
+CREATE FUNCTION embedq.check_generation(collection_id integer, held integer, generation integer)
 RETURNS boolean
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection;
 BEGIN
-    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.id = check_generation.collection_id;
-    IF registered.generation = check_generation.generation THEN
+    IF held = check_generation.generation THEN
         RETURN true;
     END IF;
+    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.id = check_generation.collection_id;
     RAISE data_exception USING
         MESSAGE = format('the query vector is of generation %s, collection %L holds generation %s (model %s)',
             check_generation.generation, registered.name, registered.generation, registered.model),
         HINT = 'Embed the query again: its vector and those in the table come from different models.';
 END
 $$;
-COMMENT ON FUNCTION embedq.check_generation IS 'True, or an error that says that a query vector comes from another model than a collection''s vectors. With the rights of its owner: whoever may search need not read the registry.';
+COMMENT ON FUNCTION embedq.check_generation IS 'True, or an error that says that a query vector comes from another model than a collection''s vectors, whose generation the calling function was made with. With the rights of its owner: whoever may search need not read the registry.';
 
 -- Functions of collections are known by the beginning of their comments from now on; `embedq migrate` makes them anew.
 DO $$

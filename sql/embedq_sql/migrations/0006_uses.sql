@@ -435,7 +435,7 @@ DECLARE
     registered embedq.collection := embedq.registered_collection(collection);
     chosen record;
 BEGIN
-    PERFORM embedq.check_generation(registered.id, generation) WHERE generation IS NOT NULL;
+    PERFORM embedq.check_generation(registered.id, registered.generation, generation) WHERE generation IS NOT NULL;
     SELECT current.* INTO chosen FROM embedq.current_clustering(registered, name) AS current;
     RETURN QUERY SELECT near.cluster, near.distance FROM embedq.nearest_centroids(query, chosen.centroids, k) AS near;
 END

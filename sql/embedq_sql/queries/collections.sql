@@ -1,10 +1,11 @@
 -- The registry of collections.
 
 -- name: collections
--- Every collection, by name.
+-- Every collection, by name, with the other model of one that moves.
 SELECT id, name, table_schema, table_name, model, dimensions, vector_type, versions, generation,
        is_managed, key_column, key_type, vector_column, content_column, metadata_column,
-       text_search, quantization, on_too_long, chunk_tokens, chunk_overlap
+       text_search, quantization, on_too_long, chunk_tokens, chunk_overlap,
+       (SELECT to_jsonb(shadow) FROM embedq.shadow WHERE shadow.collection_id = collection.id) AS shadow
 FROM embedq.collection
 ORDER BY name COLLATE "C";
 
@@ -12,7 +13,8 @@ ORDER BY name COLLATE "C";
 -- One collection by name.
 SELECT id, name, table_schema, table_name, model, dimensions, vector_type, versions, generation,
        is_managed, key_column, key_type, vector_column, content_column, metadata_column,
-       text_search, quantization, on_too_long, chunk_tokens, chunk_overlap
+       text_search, quantization, on_too_long, chunk_tokens, chunk_overlap,
+       (SELECT to_jsonb(shadow) FROM embedq.shadow WHERE shadow.collection_id = collection.id) AS shadow
 FROM embedq.collection
 WHERE name = %(name)s;
 

@@ -13,7 +13,6 @@ from math import inf
 from time import monotonic
 
 import redis
-from psycopg.rows import class_row
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -25,7 +24,7 @@ from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import BadDimensions, CatalogueError, CollectionGone, NotMigrated, StoreError
 from embedq_worker.settings import Settings
-from embedq_worker.store.collection import Collection
+from embedq_worker.store.collection import Collection, collection_row
 from embedq_worker.store.database import Database
 from embedq_worker.store.registry import is_published, publish_registry
 
@@ -121,7 +120,7 @@ class Directory:
     async def _read(self) -> list[Collection]:
         try:
             async with self._database.connection() as connection:
-                cursor = connection.cursor(row_factory=class_row(Collection))
+                cursor = connection.cursor(row_factory=collection_row)
                 await cursor.execute(statement("collections"))
                 return await cursor.fetchall()
         except CollectionGone:

@@ -6,14 +6,13 @@ from typing import Literal
 
 import msgspec
 from psycopg import errors, sql
-from psycopg.rows import class_row
 
 from embedq.contract import COLLECTION_NAME, Versions, is_collection_name
 from embedq.errors import UnknownCollection
 from embedq_sql import statement, template
 from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError, VectorTooLong
-from embedq_worker.store.collection import Collection, Quantization, VectorType
+from embedq_worker.store.collection import Collection, Quantization, VectorType, collection_row
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import drop_functions, make_functions
 from embedq_worker.store.long_texts import LongTexts
@@ -28,7 +27,7 @@ def list_collections(connection: Connection) -> list[Collection]:
     """Every collection, by name. Raises ``StoreError``."""
     with (
         store_errors("the collections were not read"),
-        connection.cursor(row_factory=class_row(Collection)) as cursor,
+        connection.cursor(row_factory=collection_row) as cursor,
     ):
         return cursor.execute(statement("collections")).fetchall()
 
@@ -214,7 +213,7 @@ def _text_search(connection: Connection, name: str) -> str:
 def _find(connection: Connection, name: str) -> Collection | None:
     with (
         store_errors(f"collection {name!r} was not looked up"),
-        connection.cursor(row_factory=class_row(Collection)) as cursor,
+        connection.cursor(row_factory=collection_row) as cursor,
     ):
         return cursor.execute(statement("collection"), {"name": name}).fetchone()
 

@@ -21,6 +21,7 @@ from embedq_worker.store.vector_index import serving
 Column = Literal["content_column", "metadata_column"]
 
 FUNCTIONS: dict[str, tuple[Column, ...]] = {
+    "generation": (),
     "search": (),
     "search_where": ("metadata_column",),
     "search_page": (),
@@ -138,6 +139,8 @@ def _compose(
         generation=sql.Identifier(plain_name, "generation"),
         filter=sql.Identifier(plain_name, "filter"),
         clustering=sql.Identifier(plain_name, "clustering"),
+        held=sql.Literal(collection.generation),
+        holds=function_name(collection, "generation"),
         path=path,
         search=function_name(collection, "search"),
         documents=function_name(collection, "documents"),

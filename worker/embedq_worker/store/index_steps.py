@@ -78,7 +78,7 @@ def search_by(connection: Connection, collection: Collection, quantization: Quan
 
     Raises ``CollectionConflict`` and the driver's errors.
     """
-    if collection.quantization == "none":
+    if collection.quantization == "none" or collection.is_shadow:
         return
     with connection.transaction():
         connection.execute(statement("lock_collections"))

@@ -22,7 +22,9 @@ DECLARE
     before jsonb;
 BEGIN
     IF generation IS NOT NULL THEN
-        PERFORM embedq.check_generation({collection_id}, generation);
+        -- To name the table holds its columns where they are, whatever this body was made for.
+        PERFORM embedq.check_generation({collection_id}, {holds}(), generation)
+        FROM (SELECT count(*) FROM (SELECT FROM {table} LIMIT 0) AS none) AS held;
     END IF;
     IF NOT coalesce(vector_weight >= 0 AND text_weight >= 0, false) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'a weight is negative or null',

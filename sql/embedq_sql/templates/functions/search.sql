@@ -14,7 +14,7 @@ BEGIN ATOMIC
                stored.{vector} <=> {query} AS distance
         FROM {table} AS stored
         WHERE stored.{vector} IS NOT NULL
-          AND ({generation} IS NULL OR embedq.check_generation({collection_id}, {generation}))
+          AND ({generation} IS NULL OR embedq.check_generation({collection_id}, {held}, {generation}))
         ORDER BY {order}
         LIMIT {candidates}
     ) AS near

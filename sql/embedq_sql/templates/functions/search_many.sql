@@ -16,7 +16,9 @@ DECLARE
     hits embedq.hit[];
 BEGIN
     IF generation IS NOT NULL THEN
-        PERFORM embedq.check_generation({collection_id}, generation);
+        -- To name the table holds its columns where they are, whatever this body was made for.
+        PERFORM embedq.check_generation({collection_id}, {holds}(), generation)
+        FROM (SELECT count(*) FROM (SELECT FROM {table} LIMIT 0) AS none) AS held;
     END IF;
     ordinality := 0;
     before := embedq.use_settings(jsonb_build_object(

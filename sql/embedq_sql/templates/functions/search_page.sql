@@ -28,7 +28,9 @@ DECLARE
     nearest embedq.hit[];
 BEGIN
     IF generation IS NOT NULL THEN
-        PERFORM embedq.check_generation({collection_id}, generation);
+        -- To name the table holds its columns where they are, whatever this body was made for.
+        PERFORM embedq.check_generation({collection_id}, {holds}(), generation)
+        FROM (SELECT count(*) FROM (SELECT FROM {table} LIMIT 0) AS none) AS held;
     END IF;
     IF after IS NOT NULL AND (after_distance IS NULL OR after_id IS NULL OR after_chunk IS NULL) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'after is not the place of a row',

@@ -1,0 +1,286 @@
+"""A collection's move to another model in the database, and what stands in its way."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from embedq_worker.catalogue import DimensionRange, Model
+from embedq_worker.errors import BadDimensions, CollectionBusy, CollectionConflict, RowsUnfilled
+from embedq_worker.store import successor
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import create_collection, drop_collection, get_collection
+from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.indexes import build_index
+from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.successor import count_unfilled, end, moving, start, swap
+from embedq_worker.store.vector_index import vector_indexes
+from tests.support.stack import wait_until
+
+OLD = Model(id="old", dimensions=3)
+NEW = Model(id="new", dimensions=2, allowed_dimensions=DimensionRange(min=2, max=4000), max_chars_alone=100)
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """A connection to a migrated database."""
+    with connect(database_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def docs(connection: Connection) -> Collection:
+    """A collection of two rows, which the two models put in opposite order."""
+    made = create_collection(connection, name="docs", model=OLD)
+    connection.execute(
+        "INSERT INTO docs (id, content, embedding, version)"
+        " VALUES ('1', 'a', '[1,0,0]', 1), ('2', 'b', '[0,1,0]', 1)"
+    )
+    return made
+
+
+def fill(connection: Connection, collection: Collection) -> None:
+    """Give both rows their vectors of the new model."""
+    assert collection.shadow is not None
+    column = sql.Identifier(collection.shadow.column_name)
+    connection.execute(sql.SQL("UPDATE docs SET {} = '[0,1]' WHERE id = '1'").format(column))
+    connection.execute(sql.SQL("UPDATE docs SET {} = '[1,0]' WHERE id = '2'").format(column))
+
+
+def columns(connection: Connection) -> dict[str, tuple[str, bool]]:
+    """The columns of vectors: type, and whether they are required."""
+    found = connection.execute(
+        "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute"
+        " WHERE attrelid = 'docs'::regclass AND attname LIKE 'embedding%%' AND NOT attisdropped"
+    )
+    return {name: (kind, required) for name, kind, required in found}
+
+
+def nearest(connection: Connection, query: str, generation: int) -> str:
+    """The id of the nearest row, by a vector of a generation."""
+    row = connection.execute("SELECT id FROM docs_search(%s::vector, 1, %s)", (query, generation)).fetchone()
+    assert row is not None
+    return str(row[0])
+
+
+def test_switch_undo_switch_finish(connection: Connection, docs: Collection) -> None:
+    """The columns, the registry and the functions change together; a vector of the other model is refused."""
+    before = columns(connection)
+    moving_ = start(connection, "docs", NEW)
+    assert columns(connection) == {**before, "embedding_g2": ("vector(2)", False)}
+    assert count_unfilled(connection, moving_) == 2
+    fill(connection, moving_)
+    assert nearest(connection, "[1,0,0]", 1) == "1"
+
+    switched = swap(connection, "docs", "next")
+
+    assert (switched.model, switched.dimensions, switched.layout) == ("new", 2, (2, 1))
+    assert columns(connection) == {"embedding": ("vector(2)", False), "embedding_g1": ("vector(3)", False)}
+    assert nearest(connection, "[1,0]", 2) == "2"
+    with pytest.raises(psycopg.DataError, match="of generation 1, collection 'docs' holds generation 2"):
+        nearest(connection, "[1,0,0]", 1)
+    assert connection.execute("SELECT embedding <=> '[1,0]' FROM docs WHERE id = '2'").fetchone() == (0.0,)
+
+    undone = swap(connection, "docs", "previous")
+    assert (undone.model, undone.layout) == ("old", (1, 2))
+    assert nearest(connection, "[1,0,0]", 1) == "1"
+
+    swap(connection, "docs", "next")
+    end(connection, "docs", "previous")
+
+    ended = get_collection(connection, "docs")
+    assert (ended.model, ended.shadow, ended.layout) == ("new", None, (2, None))
+    assert columns(connection) == {"embedding": ("vector(2)", True)}
+    assert nearest(connection, "[1,0]", 2) == "2"
+    assert docs.index_name == ended.index_name
+
+
+def test_abandoned_generation_is_not_given_again(connection: Connection, docs: Collection) -> None:
+    """A vector of the abandoned model must never pass for one of the next; the collection is as before."""
+    before = columns(connection)
+    fill(connection, start(connection, "docs", NEW))
+    swap(connection, "docs", "next")
+    swap(connection, "docs", "previous")
+    end(connection, "docs", "next")
+
+    assert get_collection(connection, "docs") == docs
+    assert columns(connection) == before
+    again = start(connection, "docs", Model(id="third", dimensions=2))
+    assert again.layout == (1, 3)
+
+
+def test_type_may_change_and_the_functions_with_it(connection: Connection, docs: Collection) -> None:
+    """The function of the old type is gone, or the name would have two meanings."""
+    moving_ = start(connection, docs.name, NEW, vector_type="halfvec")
+    fill(connection, moving_)
+    swap(connection, "docs", "next")
+
+    found = connection.execute("SELECT oid::regprocedure::text FROM pg_proc WHERE proname = 'docs_search'")
+    assert found.fetchall() == [("docs_search(halfvec,integer,integer)",)]
+    assert nearest(connection, "[1,0]", 2) == "2"
+    assert columns(connection)["embedding"] == ("halfvec(2)", False)
+    assert apply_migrations(connection) == []
+    assert nearest(connection, "[1,0]", 2) == "2"
+
+
+def test_rows_without_a_vector_stop_the_switch(connection: Connection, docs: Collection) -> None:
+    """One is enough; nothing is changed. The same the other way round."""
+    moving_ = start(connection, docs.name, NEW)
+    fill(connection, moving_)
+    connection.execute("UPDATE docs SET embedding_g2 = NULL WHERE id = '2'")
+    with pytest.raises(RowsUnfilled, match="rows have no vector of new yet"):
+        swap(connection, "docs", "next")
+    assert get_collection(connection, "docs") == moving_
+
+    fill(connection, moving_)
+    swap(connection, "docs", "next")
+    connection.execute("UPDATE docs SET embedding_g1 = NULL WHERE id = '2'")
+    with pytest.raises(RowsUnfilled, match="rows have no vector of old yet"):
+        swap(connection, "docs", "previous")
+
+
+def test_indexes_move_with_their_columns(connection: Connection, docs: Collection) -> None:
+    """The shadow's index is the collection's after the switch, under its name, and serves searches."""
+    build_index(connection, docs)
+    moving_ = start(connection, docs.name, NEW)
+    fill(connection, moving_)
+    assert build_index(connection, moving_.as_shadow())
+    swap(connection, "docs", "next")
+
+    switched = get_collection(connection, "docs")
+    connection.execute("SET enable_seqscan = off")
+    plan = connection.execute("EXPLAIN SELECT id FROM docs_search('[1,0]', 1)").fetchall()
+    assert "docs_embedding_idx" in str(plan)
+    assert [each.name for each in vector_indexes(connection, switched)] == ["docs_embedding_idx"]
+    assert count_unfilled(connection, switched) == 0
+    unfilled = connection.execute("EXPLAIN SELECT FROM docs WHERE embedding_g1 IS NULL").fetchall()
+    assert "docs_unfilled_idx" in str(unfilled)
+
+    end(connection, "docs", "previous")
+    left = connection.execute(
+        "SELECT indexrelid::regclass::text FROM pg_index WHERE indrelid = 'docs'::regclass ORDER BY 1"
+    )
+    assert left.fetchall() == [("docs_embedding_idx",), ("docs_metadata_idx",), ("docs_pkey",)]
+
+
+def test_start_is_safe_to_repeat(connection: Connection, docs: Collection) -> None:
+    """The same again is no error; another model, or a second move before the first is finished, is one."""
+    first = start(connection, docs.name, NEW)
+    assert start(connection, docs.name, NEW) == first
+    with pytest.raises(CollectionConflict, match=r"it moves to new, vector\(2\); .* --abandon"):
+        start(connection, docs.name, NEW, 4)
+    fill(connection, first)
+    swap(connection, "docs", "next")
+    with pytest.raises(CollectionConflict, match=r"still keeps the vectors of old; .* --finish"):
+        start(connection, docs.name, Model(id="third", dimensions=3))
+
+
+def test_moves_that_cannot_be_are_refused(connection: Connection, docs: Collection) -> None:
+    """Each with what to do."""
+    with pytest.raises(CollectionConflict, match="already"):
+        start(connection, "docs", OLD)
+    with pytest.raises(BadDimensions):
+        start(connection, "docs", OLD, 4)
+    with pytest.raises(CollectionConflict, match="it has one model"):
+        swap(connection, "docs", "next")
+    with pytest.raises(CollectionConflict, match="it has one model"):
+        end(connection, "docs", "previous")
+    connection.execute("UPDATE docs SET content = repeat('long', 30) WHERE id = '1'")
+    with pytest.raises(CollectionConflict, match="its longest text has 120 characters, the model takes 100"):
+        start(connection, "docs", NEW)
+    connection.execute("UPDATE embedq.collection SET chunk_tokens = 9000, on_too_long = 'chunk'")
+    with pytest.raises(CollectionConflict, match="chunks have up to 9,000 tokens, the model takes 8,192"):
+        start(connection, "docs", NEW)
+    connection.execute("UPDATE embedq.collection SET is_managed = false")
+    with pytest.raises(CollectionConflict, match="create a second collection"):
+        start(connection, "docs", NEW)
+    assert get_collection(connection, "docs").shadow is None
+    assert docs.shadow is None
+
+
+def test_views_on_the_vectors_stop_the_switch(connection: Connection, docs: Collection) -> None:
+    """They follow the column, not its name, and would answer from the old model for ever."""
+    fill(connection, start(connection, docs.name, NEW))
+    connection.execute("CREATE VIEW mine AS SELECT id, embedding FROM docs")
+    connection.execute(
+        "CREATE FUNCTION own() RETURNS bigint BEGIN ATOMIC SELECT count(embedding) FROM docs; END"
+    )
+    with pytest.raises(CollectionConflict, match=r"mine, own\(\) would go on reading the old vectors"):
+        swap(connection, "docs", "next")
+    connection.execute("DROP VIEW mine; DROP FUNCTION own")
+    connection.execute("CREATE VIEW fine AS SELECT id FROM docs_search('[1,0,0]', 1)")
+    swap(connection, "docs", "next")
+
+
+def test_dropped_in_the_middle(connection: Connection, docs: Collection) -> None:
+    """The registry forgets the move with the collection."""
+    start(connection, docs.name, NEW)
+    drop_collection(connection, "docs")
+    assert connection.execute("SELECT count(*) FROM embedq.shadow").fetchone() == (0,)
+
+
+def test_busy_table_is_left_alone(
+    connection: Connection, docs: Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long transaction on it is waited for in short tries, between which others go on; then it is told."""
+    fill(connection, start(connection, docs.name, NEW))
+    monkeypatch.setattr(successor, "_TRIES", 2)
+    monkeypatch.setattr(successor, "_PAUSE", 0.01)
+    with connect(database_url) as other:
+        with other.transaction():
+            other.execute("SELECT FROM docs LIMIT 1")
+            with pytest.raises(CollectionBusy, match="in use at each of 2 tries"):
+                swap(connection, "docs", "next")
+        assert get_collection(connection, "docs").generation == 1
+        with (
+            moving(other, docs),
+            pytest.raises(CollectionBusy, match="another session"),
+            moving(connection, docs),
+        ):
+            pass
+    assert swap(connection, "docs", "next").generation == 2
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+@pytest.mark.parametrize("generation", [1, 2])
+def test_statement_that_waits_for_the_switch(
+    connection: Connection, docs: Collection, database_url: str, prepared: bool, generation: int
+) -> None:
+    """Begun before, run after: it answers by its own vector's model, or not at all.
+
+    The registry as it sees it may be older than the column. Both models' vectors are of one size here, or
+    pgvector would refuse them.
+    """
+    other = Model(id="new", dimensions=3)
+    start(connection, docs.name, other)
+    connection.execute("UPDATE docs SET embedding_g2 = '[0,1,0]' WHERE id = '1'")
+    connection.execute("UPDATE docs SET embedding_g2 = '[1,0,0]' WHERE id = '2'")
+    answers: list[object] = []
+    with connect(database_url) as reader:
+        if prepared:
+            for _ in range(8):
+                nearest(reader, "[1,0,0]", 1)
+
+        def read() -> None:
+            try:
+                answers.append(nearest(reader, "[1,0,0]", generation))
+            except psycopg.DataError as error:
+                answers.append(error)
+
+        thread = threading.Thread(target=read)
+        with connection.transaction():
+            swap(connection, "docs", "next")
+            thread.start()
+            with connect(database_url) as watching:
+                waits = sql.SQL(
+                    "SELECT count(*) FROM pg_stat_activity WHERE pid = {} AND wait_event_type = 'Lock'"
+                )
+                query = waits.format(reader.info.backend_pid)
+                wait_until(lambda: watching.execute(query).fetchone() == (1,), 10)
+        thread.join()
+    right = {1: "1", 2: "2"}[generation]
+    assert answers[0] == right or isinstance(answers[0], psycopg.DataError), answers
