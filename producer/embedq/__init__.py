@@ -22,6 +22,7 @@ from embedq.errors import (
     UnknownCollection,
 )
 from embedq.producer import Producer
+from embedq.query import QueryVector
 
 __all__ = [
     "BrokerUnavailable",
@@ -35,6 +36,7 @@ __all__ = [
     "QueryError",
     "QueryFailed",
     "QueryTimeout",
+    "QueryVector",
     "QueueFull",
     "RegistryError",
     "UnknownCollection",

@@ -82,6 +82,9 @@ class QueryReply(msgspec.Struct, omit_defaults=True, frozen=True):
 
     v: Literal[1]
     vector: list[float] | None = None
+    generation: int | None = None
+    """Which of the collection's models it comes from, one after the other: a search with a vector of another
+    generation than the table's is refused."""
     error: str | None = None
     explanation: str | None = None
 

@@ -34,8 +34,15 @@ class Message:
 
 def job_message(collection: str, queue: str, job: bytes, items: int, enqueued_at: float) -> Message:
     """The message of a job given as JSON. ``enqueued_at``: seconds since the epoch by the broker's clock."""
+    return task_message(EMBED_TASK, collection, queue, job, items, enqueued_at)
+
+
+def task_message(
+    task: str, collection: str, queue: str, job: bytes, items: int, enqueued_at: float
+) -> Message:
+    """The message of a task whose only argument is ``job``, JSON that names ``items`` items."""
     counts = f"{{'job': <{items} items, {len(job)} bytes>}}"
-    headers = _headers(EMBED_TASK, collection, counts, enqueued_at)
+    headers = _headers(task, collection, counts, enqueued_at)
     body = b'[[],{"job":' + job + b"}," + _NO_CANVAS + b"]"
     return _message(queue, headers, body, items)
 

@@ -14,7 +14,7 @@ from embedq.errors import BrokerUnavailable, ConfigurationError, InvalidItem, Qu
 from embedq.items import encode_item, read_item, settle_version
 from embedq.outgoing import Outgoing
 from embedq.packing import Packer
-from embedq.query import ask
+from embedq.query import QueryVector, ask
 from embedq.registry import Registry
 
 OnInvalid = Callable[[InvalidItem], None]
@@ -130,8 +130,9 @@ class Producer:
             collection, ({"id": each, "version": version, "deleted": True} for each in ids)
         )
 
-    def embed_query(self, collection: str, text: str, timeout: float = 10.0) -> list[float]:
-        """The vector of a search text, from the collection's model, within ``timeout`` seconds.
+    def embed_query(self, collection: str, text: str, timeout: float = 10.0) -> QueryVector:
+        """The vector of a search text, from the collection's model, within ``timeout`` seconds; with its
+        ``generation``.
 
         Raises ``QueryFailed`` with the worker's reason, ``QueryTimeout``, and as ``enqueue`` does.
         """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import msgspec
@@ -16,7 +17,20 @@ _NAMED = "(query)"
 """Stands for the id that a query does not have, in the errors about its text."""
 
 
-def ask(broker: Broker, clock: BrokerClock, collection: str, text: str, timeout: float) -> list[float]:
+class QueryVector(list[float]):
+    """A vector of a search text, which knows its generation: which of the collection's models it comes from.
+
+    Give it to a search function along with the vector (``docs_search(vector, 10, generation)``): where the
+    collection has moved to another model meanwhile, the search is refused instead of answered with nonsense.
+    None where the worker is too old to say.
+    """
+
+    def __init__(self, numbers: Iterable[float], generation: int | None = None) -> None:
+        super().__init__(numbers)
+        self.generation = generation
+
+
+def ask(broker: Broker, clock: BrokerClock, collection: str, text: str, timeout: float) -> QueryVector:
     """The vector of ``text``, within ``timeout`` seconds.
 
     Raises ``InvalidItem``, ``QueryFailed``, ``QueryTimeout`` and ``BrokerUnavailable``.
@@ -44,7 +58,7 @@ def _check(text: object) -> None:
         raise InvalidItem(_NAMED, "item_too_large", f"its text has more than {MAX_MESSAGE_BYTES} bytes")
 
 
-def _vector(answer: bytes) -> list[float]:
+def _vector(answer: bytes) -> QueryVector:
     try:
         reply = msgspec.json.decode(answer, type=QueryReply)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -55,4 +69,4 @@ def _vector(answer: bytes) -> list[float]:
         raise QueryFailed(reply.error, reply.explanation or "the worker gave no explanation")
     if not reply.vector:
         raise QueryFailed("reply_unreadable", "the worker's reply has neither a vector nor an error")
-    return reply.vector
+    return QueryVector(reply.vector, reply.generation)

@@ -87,9 +87,9 @@ class _Upsert:
     async def __call__(self, batch: list[Row]) -> None:
         stream = rows.encode(batch, self._collection.vector_type)
         async with self._free, self._database.connection() as connection:
-            if not self._database.has_made(connection, self._collection.id):
+            if not self._database.has_made(connection, "embedq_incoming"):
                 await connection.execute(self._make)
-                self._database.note_made(connection, self._collection.id)
+                self._database.note_made(connection, "embedq_incoming")
             async with connection.transaction():
                 cursor = connection.cursor()
                 async with cursor.copy(self._copy) as copy:

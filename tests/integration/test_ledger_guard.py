@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import psycopg
@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 from embedq.contract import ENQUEUED_AT_HEADER, Versions
 from embedq.testing import vector_of
 from embedq_worker.engine.delivery import Delivery, read_job, version_of
-from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.models import Models
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.splitter import splitter_of
 from embedq_worker.engine.texts import Shape, Waiter
@@ -115,15 +115,14 @@ class Worker:
         self._done = asyncio.Event()
         self._moved = asyncio.Event()
         self._pipeline = Pipeline(
-            collection,
-            MODEL,
-            database=database,
-            dispatcher=cast("Dispatcher", self.vectors),
-            bury=self._bury,
+            Models(collection, MODEL, self.vectors), database=database, bury=self._bury, look=self._look
         )
 
     def _bury(self, letter: DeadLetter, _: object) -> None:
         raise AssertionError(f"nothing may die here: {letter.cause} {letter.code}")
+
+    async def _look(self) -> bool:
+        raise AssertionError("nothing moves here")
 
     def take(self, prefix: str, each: Write) -> None:
         """Take a message of one item, in the collection's mode of versions."""

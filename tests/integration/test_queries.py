@@ -16,10 +16,12 @@ import redis.asyncio as redis
 from embedq.contract import Query, QueryReply, reply_key
 from embedq.testing import FakeAPI, faults
 from embedq_worker.catalogue import Model
-from embedq_worker.engine.queries import Queries
+from embedq_worker.engine.queries import Queries, QueryKind
 from embedq_worker.engine.work import Hold, Summary
 from tests.support.asking import DIMENSIONS, ask, office
 from tests.support.stack import Stack
+
+KIND = QueryKind(DIMENSIONS, 7)
 
 
 def query(number: int) -> str:
@@ -83,13 +85,12 @@ async def test_a_query_whose_caller_has_given_up_is_not_called(broker_url: str, 
         await asyncio.to_thread(fake_api.wait_for, in_flight=1)
         for task_id, seconds in ((late, 0.1), (good, 10.0)):
             query = Query(v=1, collection="docs", text=f"question {seconds}")
-            queries.ask(
-                query, task_id, dispatcher, DIMENSIONS, monotonic() + seconds, Hold(), finished.append
-            )
+            queries.ask(query, task_id, dispatcher, KIND, monotonic() + seconds, Hold(), finished.append)
         replies = [await reply_to(each, client) for each in (late, good)]
         await queries.finish()
     assert replies[0].error == "abandoned"
     assert len(replies[1].vector or ()) == DIMENSIONS
+    assert replies[1].generation == 7
     assert [call.texts for call in fake_api.calls()] == [1, 1]
     assert finished == [{"items": 1, "refused": 1}, {"items": 1, "answered": 1}]
 
@@ -110,7 +111,7 @@ async def test_a_query_to_a_paused_model_is_answered_with_the_reason(
         for task_id in (waiting, later):
             asked_at = monotonic()
             query = Query(v=1, collection="docs", text="question")
-            queries.ask(query, task_id, dispatcher, DIMENSIONS, asked_at + 10, Hold(), lambda _: None)
+            queries.ask(query, task_id, dispatcher, KIND, asked_at + 10, Hold(), lambda _: None)
             reply = await reply_to(task_id, client)
             assert monotonic() - asked_at < 1
             assert reply.error == "paused"

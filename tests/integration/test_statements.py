@@ -15,6 +15,7 @@ from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.successor import start
 
 QUERIES = Path(str(files("embedq_sql"))) / "queries"
 NAMES = {
@@ -28,6 +29,9 @@ PLACES = {
     "key_column": sql.Identifier("id"),
     "key_type": sql.SQL("text"),
     "vectors": sql.Identifier("embedding"),
+    "other": sql.SQL("vector(2)"),
+    "shadow": sql.Identifier("embedding_g2"),
+    "landing": sql.Identifier("embedq_filling"),
 }
 """What the placeholders of statements are here."""
 
@@ -55,10 +59,12 @@ def refusal(text: bytes, connection: Connection) -> str:
 
 @pytest.fixture
 def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a database with a collection, and with what a writer makes for it."""
+    """A connection to a database with a collection that moves, and with what a writer makes for it."""
     with connect(database_url) as opened:
         create_collection(opened, name="docs", model=Model(id="small", dimensions=3))
-        opened.execute(composed("make_incoming", opened))
+        start(opened, "docs", Model(id="other", dimensions=2))
+        opened.execute(composed("make_incoming_of_both", opened))
+        opened.execute(composed("make_filling", opened))
         yield opened
 
 

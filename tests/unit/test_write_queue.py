@@ -24,6 +24,7 @@ from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Summary,
 from embedq_worker.engine.write_queue import MAX_ROWS, Change, WriteQueue, rivals
 from embedq_worker.errors import RowRefused
 from embedq_worker.store.burial import DeadLetter
+from embedq_worker.store.collection import Layout
 from embedq_worker.store.database import Database
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Part, Row, encode
@@ -88,6 +89,7 @@ class FakeWriter:
 
     def __init__(self, check: Callable[[Row], object] = lambda _: None) -> None:
         self.check = check
+        self.layout: Layout | None = None
         self.written: list[tuple[str, int]] = []
         self.batches: list[int] = []
         """Rows of each transaction."""
@@ -115,12 +117,14 @@ class Written:
     def __init__(self, writer: FakeWriter) -> None:
         self.refused: list[tuple[str, int, str]] = []
         self.changed: list[RunningItem] = []
+        self.moved: list[tuple[RunningItem, Change]] = []
         self.fail: list[Exception] = []
         self.queue = WriteQueue(
             cast("Writer", writer),
             outage=Outage(),
             refused=self._refuse,
             changed=self.changed.append,
+            moved=lambda item, change: self.moved.append((item, change)),
         )
 
     def _refuse(self, refused: RunningItem, code: str) -> None:

@@ -1,6 +1,6 @@
 """The tasks that a worker serves, and their requests as monitors see them.
 
-Neither task has a body that runs in a thread: ``EnginePool`` hands their messages to the engine.
+No task has a body that runs in a thread: ``EnginePool`` hands their messages to the engine.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ from celery import Celery
 from celery.worker.request import Request
 
 from embedq.contract import EMBED_TASK, QUERY_TASK
+from embedq_worker.store.fill_message import FILL_TASK
 
-OWN_TASKS = frozenset({EMBED_TASK, QUERY_TASK})
+OWN_TASKS = frozenset({EMBED_TASK, QUERY_TASK, FILL_TASK})
 
 
 class CountsOnly(Request):

@@ -17,13 +17,32 @@ CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (
     embedding {vector}
 ) ON COMMIT DELETE ROWS;
 
+-- name: make_incoming_of_both
+-- The same while the collection moves from one model to another; {other} is the type of the other model's vectors.
+CREATE TEMPORARY TABLE IF NOT EXISTS {incoming} (
+    id text COLLATE "C",
+    version bigint,
+    content_hash bytea,
+    tokens int,
+    truncated boolean,
+    chunks int,
+    chunk int,
+    content text,
+    metadata jsonb,
+    embedding {vector},
+    shadow {other}
+) ON COMMIT DELETE ROWS;
+
 -- name: hold_table
 -- First in a transaction: from here on nobody drops the table. Other writers are not held up.
 LOCK TABLE {table} IN ROW EXCLUSIVE MODE;
 
--- name: is_registered
--- After hold_table: whether the table is still this collection's and not that of a later one of its name.
-SELECT EXISTS (SELECT FROM embedq.collection WHERE id = %(collection_id)s AND name = %(name)s);
+-- name: registered_layout
+-- After hold_table: whether the table is still this collection's and not that of a later one of its name (no row else), and the
+-- generations of the vectors in its columns: while the table is held, nobody swaps, adds or drops one.
+SELECT collection.generation, shadow.generation AS other
+FROM embedq.collection LEFT JOIN embedq.shadow ON shadow.collection_id = collection.id
+WHERE collection.id = %(collection_id)s AND collection.name = %(name)s;
 
 -- name: copy_incoming
 COPY {incoming} FROM STDIN WITH BINARY;
@@ -63,6 +82,17 @@ ORDER BY id, chunk
 ON CONFLICT (id, chunk) DO UPDATE
 SET content = EXCLUDED.content, metadata = EXCLUDED.metadata, embedding = EXCLUDED.embedding,
     version = EXCLUDED.version, updated_at = EXCLUDED.updated_at;
+
+-- name: put_rows_of_both
+-- The same with the other model's vector, in the column {shadow}: null where it has not come, and never that of an older text.
+INSERT INTO {table} (id, chunk, content, metadata, embedding, {shadow}, version, updated_at)
+SELECT id, chunk, content, metadata, embedding, shadow, version, now()
+FROM {incoming}
+WHERE chunks > 0 AND id <> ALL (%(superseded)s)
+ORDER BY id, chunk
+ON CONFLICT (id, chunk) DO UPDATE
+SET content = EXCLUDED.content, metadata = EXCLUDED.metadata, embedding = EXCLUDED.embedding,
+    {shadow} = EXCLUDED.{shadow}, version = EXCLUDED.version, updated_at = EXCLUDED.updated_at;
 
 -- name: look_up
 -- What the ledger holds of these ids.

@@ -29,6 +29,7 @@ from embedq.contract import (
 from embedq.errors import InvalidItem
 from embedq_worker.engine.work import Summary
 from embedq_worker.errors import NotAJob
+from embedq_worker.store.fill_message import FILL_TASK, Fill
 
 MAX_SOURCE_LENGTH = 200
 """Characters of a job's source."""
@@ -71,6 +72,11 @@ class Delivery:
         if asked != (self.lane == "query"):
             raise NotAJob("wrong_queue")
         return asked
+
+    @property
+    def is_fill(self) -> bool:
+        """Whether it names rows to be filled, and carries no items of its own."""
+        return self.headers.get("task") == FILL_TASK
 
     @property
     def seconds_left(self) -> float:
@@ -142,6 +148,18 @@ def read_query(delivery: Delivery) -> Query:
     if query.collection != delivery.collection:
         raise NotAJob("wrong_queue")
     return query
+
+
+def read_fill(delivery: Delivery) -> Fill:
+    """Read a fill. Raises ``NotAJob``."""
+    payload = delivery.payload
+    try:
+        fill = msgspec.convert(payload.get("job") if isinstance(payload, dict) else None, Fill)
+    except (msgspec.ValidationError, UnicodeEncodeError):
+        raise NotAJob("not_a_fill") from None
+    if fill.collection != delivery.collection:
+        raise NotAJob("wrong_queue")
+    return fill
 
 
 def version_of(item: Item, delivery: Delivery) -> int:

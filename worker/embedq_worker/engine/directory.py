@@ -38,17 +38,18 @@ _FRESH = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A collection that this worker can serve, with its model."""
+    """A collection that this worker can serve, with its model, and the other one while it moves."""
 
     collection: Collection
     model: Model
+    shadow: Model | None = None
 
 
 class Directory:
     """Collections by name.
 
     ``on_queues`` is told the queues to consume whenever they change; ``on_dropped`` after each look the ids
-    of the collections that were dropped since the worker started.
+    of the collections that were dropped since the worker started; ``on_changed`` when anything else is new.
     """
 
     def __init__(
@@ -58,7 +59,9 @@ class Directory:
         *,
         on_queues: Callable[[frozenset[str]], None],
         on_dropped: Callable[[frozenset[int]], None],
+        on_changed: Callable[[], None] = lambda: None,
     ) -> None:
+        self._on_changed = on_changed
         self._database = database
         self._settings = settings
         self._on_queues = on_queues
@@ -74,6 +77,7 @@ class Directory:
         )
         self._complaints: set[str] = set()
         self._missing: set[str] = set()
+        self._incomplete: set[str] = set()
         self._is_unpublished = False
         self._looking = asyncio.Lock()
         self._looked_at = -inf
@@ -99,6 +103,11 @@ class Directory:
         async with self._looking:
             if monotonic() - self._looked_at > _FRESH:
                 await self.look()
+
+    async def look_again(self) -> None:
+        """Look now: somebody has met news in the database."""
+        async with self._looking:
+            await self.look()
 
     async def look(self) -> None:
         """Read the collections now, waiting for the database if it is away."""
@@ -138,11 +147,31 @@ class Directory:
             except (CatalogueError, BadDimensions) as error:
                 self._complain(collection.name, error)
                 continue
-            self._served[collection.name] = Served(collection, model)
+            self._served[collection.name] = Served(collection, model, self._shadow_of(collection))
         for name in sorted(set(wanted) - {collection.name for collection in collections}):
             self._complain_of_missing(name)
         lanes = self._settings.lanes
         self._on_queues(frozenset(queue_name(name, lane) for name in self._served for lane in lanes))
+        self._on_changed()
+
+    def _shadow_of(self, collection: Collection) -> Model | None:
+        shadow = collection.shadow
+        if shadow is None:
+            return None
+        try:
+            model = self._settings.catalogue.usable(shadow.model)
+            model.check_dimensions(shadow.dimensions)
+        except (CatalogueError, BadDimensions) as error:
+            if collection.name not in self._incomplete:
+                logger.error(
+                    "rows of collection %s are stored without the vectors of %s: %s",
+                    collection.name,
+                    shadow.model,
+                    error,
+                )
+            self._incomplete.add(collection.name)
+            return None
+        return model
 
     def _complain(self, name: str, error: CatalogueError | BadDimensions) -> None:
         if name not in self._complaints:

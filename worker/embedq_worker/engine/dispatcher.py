@@ -91,6 +91,11 @@ class Dispatcher:
             self._bring_forward(waiting, shape, flow)
         waiting.waiters.append(waiter)
 
+    @property
+    def is_paused(self) -> bool:
+        """Whether the model is not called by any worker now."""
+        return bool(self._gate.paused)
+
     async def run(self) -> None:
         """Say what is wanted, until cancelled; calls in flight go on."""
         await steadily(self._say_wanted, f"dispatching texts of {self._model.id}")

@@ -14,9 +14,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
+from embedq_worker.engine.shadowing import Shadowing
 from embedq_worker.engine.splitter import MOST_TRIES, Splitter
 from embedq_worker.engine.steady import described, steadily
-from embedq_worker.engine.texts import Asker, Shape
+from embedq_worker.engine.texts import Asker, Shape, Waiter
 from embedq_worker.engine.work import RunningItem, Vector, content_hash
 from embedq_worker.errors import ApiError, BadInput, NotCalled
 from embedq_worker.limiter import Flow
@@ -46,7 +47,11 @@ class Embeddings:
         *,
         embedded: Callable[[RunningItem], None],
         refused: Callable[[RunningItem, ApiError], None],
+        shadowing: Shadowing | None = None,
     ) -> None:
+        self.layout = collection.layout
+        """Whose vectors the items get."""
+        self._shadowing = shadowing
         self._collection = collection
         self._asker = asker
         self._splitter = splitter
@@ -59,7 +64,7 @@ class Embeddings:
         self.waiting = 0
         """Items whose vectors are waited for."""
         self.is_over = False
-        """Whether the collection was dropped."""
+        """Whether nobody waits any more."""
 
     async def run(self) -> None:
         """Split long texts for ever, where they are split at all."""
@@ -68,16 +73,20 @@ class Embeddings:
             await steadily(step, f"splitting texts of collection {self._collection.name}")
 
     def let_go(self) -> None:
-        """The collection was dropped: nobody waits any more."""
+        """The collection was dropped, or has moved to another model: nobody waits any more."""
         self.is_over = True
+
+    def hurry(self) -> None:
+        """Wait no more for what is not needed."""
+        if self._shadowing is not None:
+            self._shadowing.hurry()
 
     def ask(self, item: RunningItem) -> None:
         """Have an item's text embedded, whole or in parts."""
         assert item.text is not None
         self.waiting += 1
         if self._splitter is None:
-            flow = Flow(item.job.lane, self._collection.name)
-            self._asker.ask(item.content_hash, item.text, self._shape, flow, _Whole(self, item))
+            self._ask(item, item.content_hash, item.text, _Whole(self, item))
             return
         whole = _InParts(self, item, item.text).parts
         if self._splitter.fits(item.text):
@@ -87,12 +96,15 @@ class Embeddings:
 
     def came(self, item: RunningItem, parts: tuple[Part, ...]) -> None:
         """The last vector of an item has come."""
-        self.waiting -= 1
-        item.parts = parts
-        self._embedded(item)
+        if self._shadowing is None:
+            self._go_on(item, parts)
+        else:
+            self._shadowing.join(item, parts, partial(self._go_on, item))
 
     def fail(self, item: RunningItem, error: ApiError) -> None:
         """A vector of an item will not come."""
+        if self._shadowing is not None:
+            self._shadowing.forget(item)
         self.waiting -= 1
         self._refused(item, error)
 
@@ -108,8 +120,21 @@ class Embeddings:
         for part in parts:
             item = part.item
             key = item.content_hash if part.asked is item.text else content_hash(part.asked)
-            flow = Flow(item.job.lane, self._collection.name)
-            self._asker.ask(key, part.asked, self._shape, flow, part)
+            self._ask(item, key, part.asked, part)
+
+    def _ask(self, item: RunningItem, key: bytes, text: str, waiter: Waiter) -> None:
+        if self._shadowing is not None:
+            self._shadowing.expect(item, key, text)
+        known = item.known.get((self.layout.generation, text)) if item.known else None
+        if known is not None:
+            waiter.embedded(known, 0, item.attempts)
+        else:
+            self._asker.ask(key, text, self._shape, Flow(item.job.lane, self._collection.name), waiter)
+
+    def _go_on(self, item: RunningItem, parts: tuple[Part, ...]) -> None:
+        self.waiting -= 1
+        item.parts, item.layout = parts, self.layout
+        self._embedded(item)
 
     def _split(self, part: _WaitingPart) -> None:
         self._long.append(part)
@@ -192,7 +217,8 @@ class _InParts:
         self._missing -= 1
         if not self._missing and not self._is_over:
             self._is_over = True
-            self._embeddings.came(item, tuple(Part(part.content, part.vector) for part in self.parts))
+            came = [Part(part.content, part.vector) for part in self.parts if part.vector is not None]
+            self._embeddings.came(item, tuple(came))
 
     def refused(self, part: _WaitingPart, error: ApiError, attempts: int) -> None:
         """A part will have no vector as it is; the others are not waited for any more."""
@@ -200,6 +226,8 @@ class _InParts:
             return
         self._is_over = True
         self.item.attempts = max(self.item.attempts, attempts)
+        came = ((each.asked, each.vector) for each in self.parts)
+        self.item.remember(self._embeddings.layout.generation, came)
         self._embeddings.fail(self.item, error)
 
 
@@ -215,7 +243,7 @@ class _WaitingPart:
         """What of the content is embedded."""
         self.refusals = refusals
         """How often it was too long for the service, and what it was divided from."""
-        self.vector: Vector
+        self.vector: Vector | None = None
         """Once it has come."""
 
     @property

@@ -23,6 +23,7 @@ from embedq_worker.engine.delivery import (
     Delivery,
     as_payload,
     item_id_of,
+    read_fill,
     read_job,
     read_query,
     version_in,
@@ -32,15 +33,18 @@ from embedq_worker.engine.directory import Directory, Served
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.health import Health
 from embedq_worker.engine.housekeeping import Housekeeping
+from embedq_worker.engine.models import Models, ShadowModel
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.probes import Probes, listen_to
 from embedq_worker.engine.pulse import Pulse
-from embedq_worker.engine.queries import Queries
+from embedq_worker.engine.queries import Queries, QueryKind
+from embedq_worker.engine.texts import Asker
 from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
 from embedq_worker.errors import NotAJob, StoreError
 from embedq_worker.limiter import Limiter
 from embedq_worker.settings import Settings
 from embedq_worker.store.burial import DeadLetter
+from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
 
 logger = logging.getLogger(__name__)
@@ -76,7 +80,9 @@ class Parts:
         self._burials = BurialQueue(self._database)
         self._caches = Caches(settings, self._database)
         self._queries = Queries(self._redis, settings.key_prefix)
-        self._directory = Directory(self._database, settings, on_queues=on_queues, on_dropped=self._let_go)
+        self._directory = Directory(
+            self._database, settings, on_queues=on_queues, on_dropped=self._let_go, on_changed=self._follow
+        )
         self._heard = Pulse()
         self._health = Health(
             patience=settings.worker.message_lease, hub=hub, redis=self._heard, outage=self._database.outage
@@ -134,6 +140,7 @@ class Parts:
         """End all of them; what is unfinished stays so."""
         tasks = [*self._tasks, *self._dispatching, *self._caches.tasks]
         tasks += [task for pipeline in self._pipelines.values() for task in pipeline.tasks]
+        tasks += [task for pipeline in self._pipelines.values() for task in pipeline.filling.tasks]
         tasks += [task for dispatcher in self._dispatchers.values() for task in dispatcher.tasks]
         await cancel_all(tasks)
         await self._client.__aexit__(None, None, None)
@@ -193,10 +200,15 @@ class Parts:
 
     def _take_served(self, delivery: Delivery, served: Served | None) -> None:
         is_query = delivery.is_query
+        if served is None and delivery.is_fill:  # whatever was to be filled is gone
+            delivery.finish({"items": 1, Outcome.SUPERSEDED: 1})
+            return
         if served is None:
             raise NotAJob("unknown_collection")
         if is_query:
             self._take_query(delivery, served)
+        elif delivery.is_fill:
+            self._take_fill(delivery, served)
         else:
             self._take_job(delivery, served)
 
@@ -210,11 +222,18 @@ class Parts:
             query,
             delivery.task_id,
             self._dispatcher(served.model),
-            served.collection.dimensions,
+            QueryKind(served.collection.dimensions, served.collection.generation),
             monotonic() + delivery.seconds_left,
             self._hold,
             delivery.finish,
         )
+
+    def _take_fill(self, delivery: Delivery, served: Served) -> None:
+        fill = read_fill(delivery)
+        job = RunningJob(
+            len(fill.items), lane=delivery.lane, source=None, hold=self._hold, finish=delivery.finish
+        )
+        self._pipeline(served).filling.take(job, fill)
 
     def _take_job(self, delivery: Delivery, served: Served) -> None:
         read = read_job(delivery, served.collection.versions)
@@ -235,17 +254,57 @@ class Parts:
     def _pipeline(self, served: Served) -> Pipeline:
         pipeline = self._pipelines.get(served.collection.id)
         if pipeline is None:
-            dispatcher = self._dispatcher(served.model)
             pipeline = Pipeline(
-                served.collection,
-                served.model,
+                self._models(served),
                 database=self._database,
-                dispatcher=self._caches.before(dispatcher, served.model, served.collection.dimensions),
                 bury=self._burials.add,
+                look=partial(self._look_again, served.collection),
             )
             self._pipelines[served.collection.id] = pipeline
             pipeline.start()
         return pipeline
+
+    def _models(self, served: Served) -> Models:
+        collection, shadow = served.collection, served.collection.shadow
+        own = self._asker(served.model, collection.dimensions)
+        if shadow is None or served.shadow is None:
+            return Models(collection, served.model, own)
+        dispatcher = self._dispatcher(served.shadow)
+        other = ShadowModel(
+            served.shadow,
+            shadow.dimensions,
+            shadow.generation,
+            self._asker(served.shadow, shadow.dimensions),
+            lambda: dispatcher.is_paused,
+        )
+        return Models(collection, served.model, own, other)
+
+    def _asker(self, model: Model, dimensions: int) -> Asker:
+        return self._caches.before(self._dispatcher(model), model, dimensions)
+
+    async def _look_again(self, collection: Collection) -> bool:
+        """Read the registry: it is newer than what is known of a collection. Whether it is still served."""
+        await self._directory.look_again()
+        served = self._directory.served(collection.name)
+        return served is not None and served.collection.id == collection.id
+
+    def _follow(self) -> None:
+        """Collections that have moved: their vectors come from other models, or go to other columns."""
+        has_moved = False
+        for pipeline in self._pipelines.values():
+            served = self._directory.served(pipeline.collection.name)
+            known = pipeline.collection
+            if served is None or served.collection.id != known.id or served.collection == known:
+                continue
+            pipeline.follow(self._models(served))
+            has_moved = True
+        if has_moved:
+            self._let_go_of_gone()
+
+    def _let_go_of_gone(self) -> None:
+        self._caches.let_go()
+        for dispatcher in self._dispatchers.values():
+            dispatcher.let_go()
 
     def _let_go(self, dropped: frozenset[int]) -> None:
         """Items of dropped collections wait for nothing any more: not for a paused model either."""
@@ -254,9 +313,7 @@ class Parts:
             return
         for collection_id in left:
             self._pipelines[collection_id].let_go()
-        self._caches.let_go()
-        for dispatcher in self._dispatchers.values():
-            dispatcher.let_go()
+        self._let_go_of_gone()
         for collection_id in [number for number, each in self._pipelines.items() if each.is_over]:
             for task in self._pipelines.pop(collection_id).tasks:
                 task.cancel()

@@ -9,24 +9,24 @@ import asyncio
 import json
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
 import msgspec
 
 from embedq.contract import Item
-from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
 from embedq_worker.engine.embedding import Embeddings
+from embedq_worker.engine.filling import Filling
 from embedq_worker.engine.insisting import insist
+from embedq_worker.engine.models import Models
+from embedq_worker.engine.shadowing import Shadowing
 from embedq_worker.engine.splitter import splitter_of
 from embedq_worker.engine.steady import steadily
-from embedq_worker.engine.texts import Asker
-from embedq_worker.engine.work import Outcome, RunningItem
+from embedq_worker.engine.work import Outcome, RunningItem, rearrange
 from embedq_worker.engine.write_queue import Change, WriteQueue
 from embedq_worker.errors import ApiError, NotCalled
 from embedq_worker.store.burial import DeadLetter
-from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
 from embedq_worker.store.key import is_key
 from embedq_worker.store.ledger import Known, look_up
@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 _LOOK_UP_ITEMS = 2000
 """Items of one question to the ledger."""
+_AGAIN = 0.02
 _ADMIT_ITEMS = 100
 """Items that are admitted in one go."""
 Bury = Callable[[DeadLetter, Callable[[], None]], None]
@@ -47,29 +48,32 @@ class Pipeline:
     """Takes the items of one collection to their outcome."""
 
     def __init__(
-        self, collection: Collection, model: Model, *, database: Database, dispatcher: Asker, bury: Bury
+        self, models: Models, *, database: Database, bury: Bury, look: Callable[[], Awaitable[bool]]
     ) -> None:
-        self.collection = collection
-        self._model = model
+        self.collection = models.collection
+        self._model = models.model
         self._database = database
         self._bury = bury
+        self._look = look
         self._arrivals: deque[RunningItem] = deque()
         self._looked_up: deque[RunningItem] = deque()
         """Held against the ledger now."""
         self._arrived = asyncio.Event()
         self._writes = WriteQueue(
-            (Writer if collection.is_managed else OwnWriter)(database, collection),
+            self._writer_of(models),
             outage=database.outage,
             refused=self._refused_by_postgres,
             changed=self._take_again,
+            moved=self._strand,
         )
-        self._embeddings = Embeddings(
-            collection,
-            dispatcher,
-            splitter_of(collection, model),
-            embedded=self.embedded,
-            refused=self._refused_by_the_service,
-        )
+        self.filling = Filling(models, database=database, bury=bury, look=look)
+        self._embeddings = self._embeddings_of(models)
+        self._former: list[Embeddings] = []
+        """Of models that the collection has moved on from, while their vectors are waited for."""
+        self._stranded: deque[tuple[RunningItem, Change]] = deque()
+        """Items whose vectors do not fit the columns as they are now."""
+        self._has_stranded = asyncio.Event()
+        self.is_dropped = False
         self.tasks: list[asyncio.Task[None]] = []
 
     def start(self) -> None:
@@ -78,21 +82,68 @@ class Pipeline:
             asyncio.create_task(steadily(self._admit, "admitting items")),
             asyncio.create_task(self._writes.run()),
             asyncio.create_task(self._embeddings.run()),
+            asyncio.create_task(self.filling.run()),
+            asyncio.create_task(steadily(self._place_stranded, "following a collection's move")),
         ]
+
+    def follow(self, models: Models) -> None:
+        """The collection has moved: other models' vectors are in its columns from now on.
+
+        Who waits for a vector of a model that is not the collection's own any more waits no longer.
+        """
+        before = self._embeddings
+        self.collection, self._model = models.collection, models.model
+        self._embeddings = self._embeddings_of(models)
+        self.tasks.append(asyncio.create_task(self._embeddings.run()))
+        self._writes.follow(self._writer_of(models))
+        self.filling.follow(models)
+        self._former = [each for each in [*self._former, before] if each.waiting]
+        if before.layout.generation != models.collection.generation:
+            before.let_go()
 
     async def finish_writes(self) -> None:
         """Wait until every vector in hand is written."""
+        for embeddings in self._all_embeddings:
+            embeddings.hurry()
         await self._writes.finish()
+        while self._stranded:
+            await asyncio.sleep(_AGAIN)
+            await self._writes.finish()
+        await self.filling.finish()
 
     def let_go(self) -> None:
         """The collection was dropped: what waits for a vector does so no more."""
-        self._embeddings.let_go()
+        self.is_dropped = self.filling.is_over = True
+        for embeddings in self._all_embeddings:
+            embeddings.let_go()
 
     @property
     def is_over(self) -> bool:
         """Whether the collection was dropped and nothing of it is under way any more."""
-        waiting = self._embeddings.waiting or self._arrivals or self._looked_up
-        return self._embeddings.is_over and not (waiting or self._writes.is_busy)
+        waiting = any(each.waiting for each in self._all_embeddings) or self._arrivals or self._looked_up
+        writing = self._writes.is_busy or self._stranded or self.filling.is_busy
+        return self.is_dropped and not (waiting or writing)
+
+    @property
+    def _all_embeddings(self) -> list[Embeddings]:
+        return [self._embeddings, *self._former]
+
+    def _writer_of(self, models: Models) -> Writer:
+        kind = Writer if models.collection.is_managed else OwnWriter
+        return kind(self._database, models.collection)
+
+    def _embeddings_of(self, models: Models) -> Embeddings:
+        shadowing = None
+        if models.shadow is not None:
+            shadowing = Shadowing(models.collection.name, models.shadow, self.filling.keep)
+        return Embeddings(
+            models.collection,
+            models.asker,
+            splitter_of(models.collection, models.model),
+            embedded=self.embedded,
+            refused=self._refused_by_the_service,
+            shadowing=shadowing,
+        )
 
     def withdraw(self) -> None:
         """Let go of the arrivals whose jobs were released."""
@@ -157,15 +208,41 @@ class Pipeline:
         return await insist(work, f"collection {self.collection.name}", self._database.outage)
 
     def embedded(self, item: RunningItem) -> None:
-        """The vectors of an item have come."""
-        self._writes.add(item, Change.PUT)
+        """The vectors of an item have come; if not those of the models of now, the others are asked for."""
+        if rearrange(item, self.collection.layout):
+            self._writes.add(item, Change.PUT)
+        elif item.job.is_released:
+            item.settle(Outcome.WITHDRAWN)
+        else:
+            self._embeddings.ask(item)
+
+    def _strand(self, item: RunningItem, change: Change) -> None:
+        self._stranded.append((item, change))
+        self._has_stranded.set()
+
+    async def _place_stranded(self) -> None:
+        """What did not fit is placed anew, by the registry as it is now."""
+        while not self._stranded:
+            self._has_stranded.clear()
+            await self._has_stranded.wait()
+        is_served = await self._look()
+        stranded, self._stranded = self._stranded, deque()
+        for item, change in stranded:
+            if not is_served:  # another worker may have the model
+                item.settle(Outcome.WITHDRAWN)
+            elif change is Change.PUT:
+                self.embedded(item)
+            else:
+                self._writes.add(item, change)
 
     def _refused_by_the_service(self, item: RunningItem, error: ApiError) -> None:
-        """Or nobody was asked: its job was released, or its collection dropped."""
-        if not isinstance(error, NotCalled):
+        """Or nobody was asked: its job was released, its collection dropped or moved."""
+        if isinstance(error, NotCalled) and not (self.is_dropped or item.job.is_released):
+            self._take_again(item)
+        elif not isinstance(error, NotCalled):
             code = error.code or "bad_input"
             self._dead(item, cause="text", code=code, status=error.status, parameter=error.parameter)
-        elif self._embeddings.is_over:
+        elif self.is_dropped:
             self._dead(item, cause="row", code="collection_dropped")
         else:
             item.settle(Outcome.WITHDRAWN)

@@ -10,6 +10,7 @@ import logging
 import uuid
 from collections.abc import Callable
 from time import monotonic
+from typing import NamedTuple
 
 import msgspec
 import redis.asyncio as redis
@@ -28,6 +29,14 @@ _REPLY_LIFE = 60
 """Seconds that an answer waits for its caller."""
 
 
+class QueryKind(NamedTuple):
+    """What a collection wants of a query's vector."""
+
+    dimensions: int
+    generation: int
+    """Of the collection's model; it is told with the vector, since the collection may move to another."""
+
+
 class Queries:
     """Answers queries over Redis."""
 
@@ -41,14 +50,14 @@ class Queries:
         query: Query,
         task_id: str,
         dispatcher: Dispatcher,
-        dimensions: int,
+        kind: QueryKind,
         expires: float,
         hold: Hold,
         finish: Callable[[Summary], None],
     ) -> None:
         """Have a query's text embedded and answer it, before ``expires`` by the monotonic clock."""
-        waiter = _WaitingQuery(self, task_id, expires, hold, finish)
-        flow, shape = Flow("query", query.collection), Shape(dimensions, "query")
+        waiter = _WaitingQuery(self, task_id, kind.generation, expires, hold, finish)
+        flow, shape = Flow("query", query.collection), Shape(kind.dimensions, "query")
         dispatcher.ask(content_hash(query.text), query.text, shape, flow, waiter)
 
     def fail(self, task_id: str, code: str, explanation: str, finish: Callable[[Summary], None]) -> None:
@@ -87,13 +96,20 @@ class Queries:
 class _WaitingQuery:
     """A query that waits for its vector."""
 
-    __slots__ = ("_expires", "_finish", "_hold", "_queries", "_task_id")
+    __slots__ = ("_expires", "_finish", "_generation", "_hold", "_queries", "_task_id")
 
     def __init__(
-        self, queries: Queries, task_id: str, expires: float, hold: Hold, finish: Callable[[Summary], None]
+        self,
+        queries: Queries,
+        task_id: str,
+        generation: int,
+        expires: float,
+        hold: Hold,
+        finish: Callable[[Summary], None],
     ) -> None:
         self._queries = queries
         self._task_id = task_id
+        self._generation = generation
         self._expires = expires
         self._hold = hold
         self._finish = finish
@@ -104,7 +120,8 @@ class _WaitingQuery:
         return self._hold.is_released or monotonic() > self._expires
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
-        self._queries.reply(self._task_id, QueryReply(v=1, vector=vector.tolist()), self._finish)
+        reply = QueryReply(v=1, vector=vector.tolist(), generation=self._generation)
+        self._queries.reply(self._task_id, reply, self._finish)
 
     def refused(self, error: ApiError, attempts: int) -> None:  # noqa: ARG002  # a Waiter
         is_abandoned = isinstance(error, NotCalled) and error.code == "abandoned"

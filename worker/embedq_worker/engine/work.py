@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from time import monotonic
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedq.contract import Lane
+from embedq_worker.store.collection import Layout
 from embedq_worker.store.rows import Part
 
 logger = logging.getLogger(__name__)
@@ -84,6 +85,10 @@ class RunningJob:
             self._finish(summary)
 
 
+_NOTHING: Mapping[tuple[int, str], Vector] = {}
+"""One for all: nearly every item has none."""
+
+
 class RunningItem:
     """An item in the engine: what the message said, and its parts once they have their vectors."""
 
@@ -93,6 +98,8 @@ class RunningItem:
         "content_hash",
         "id",
         "job",
+        "known",
+        "layout",
         "metadata",
         "parts",
         "text",
@@ -111,10 +118,20 @@ class RunningItem:
         self.metadata = metadata
         self.content_hash = content_hash(text)
         self.parts: tuple[Part, ...] = ()
+        self.layout: Layout | None = None
+        """Whose vectors its parts have."""
+        self.known: Mapping[tuple[int, str], Vector] = _NOTHING
+        """Vectors by generation and text that came before its collection moved: not to be asked for again."""
         self.truncated = False
         self.tokens = 0
         self.attempts = 0
         self._settled = False
+
+    def remember(self, generation: int, vectors: Iterable[tuple[str, Vector | None]]) -> None:
+        """Vectors of texts that came, though the item does not go on: they are not asked for again."""
+        came = {(generation, text): vector for text, vector in vectors if vector is not None}
+        if came:
+            self.known = {**self.known, **came}
 
     @property
     def order(self) -> tuple[int, bytes]:
@@ -128,6 +145,40 @@ class RunningItem:
             return
         self._settled = True
         self.job.settle(outcome, self.tokens)
+
+
+def rearrange(item: RunningItem, layout: Layout) -> bool:
+    """Give an item's vectors to the columns of another layout; a vector of a model that has none is dropped.
+
+    False where the collection's own model has not given them all: the item remembers the others then.
+    """
+    if item.layout == layout:
+        return True
+    arranged = [_rearranged(part, item.layout, layout) for part in item.parts]
+    parts = [part for part in arranged if part is not None]
+    if not parts or len(parts) < len(arranged):
+        for part in item.parts:
+            for generation, vector in _by_generation(part, item.layout).items():
+                item.remember(generation, [(part.content, vector)])
+        return False
+    item.parts, item.layout = tuple(parts), layout
+    return True
+
+
+def _rearranged(part: Part, before: Layout | None, now: Layout) -> Part | None:
+    vectors = _by_generation(part, before)
+    vector = vectors.get(now.generation)
+    shadow = None if now.shadow is None else vectors.get(now.shadow)
+    return None if vector is None else Part(part.content, vector, shadow)
+
+
+def _by_generation(part: Part, layout: Layout | None) -> dict[int, Vector]:
+    if layout is None:
+        return {}
+    pairs = [(layout.generation, part.vector), (layout.shadow, part.shadow)]
+    return {
+        generation: vector for generation, vector in pairs if generation is not None and vector is not None
+    }
 
 
 def content_hash(text: str | None) -> bytes:

@@ -17,7 +17,7 @@ import msgspec
 from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import described, steadily
 from embedq_worker.engine.work import Outcome, RunningItem
-from embedq_worker.errors import CollectionGone, RowRefused
+from embedq_worker.errors import CollectionGone, CollectionMoved, RowRefused
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Row
 from embedq_worker.store.writer import Writer
@@ -49,7 +49,7 @@ class WriteQueue:
 
     ``refused(item, code)`` is called for what Postgres refuses and for a row that makes an exception of our
     own (``unexpected``), ``changed(item)`` for an item whose stored text is no longer the one it was compared
-    with.
+    with, ``moved(item, change)`` for one whose vectors do not fit the collection's columns as they are now.
     """
 
     def __init__(
@@ -59,8 +59,10 @@ class WriteQueue:
         outage: Outage,
         refused: Callable[[RunningItem, str], None],
         changed: Callable[[RunningItem], None],
+        moved: Callable[[RunningItem, Change], None],
     ) -> None:
         self._writer = writer
+        self._moved = moved
         self._outage = outage
         self._refused = refused
         self._changed = changed
@@ -76,6 +78,10 @@ class WriteQueue:
         self._waiting.append((item, change))
         self._idle.clear()
         self._arrived.set()
+
+    def follow(self, writer: Writer) -> None:
+        """The collection's columns hold other models' vectors from now on."""
+        self._writer = writer
 
     @property
     def is_busy(self) -> bool:
@@ -118,17 +124,26 @@ class WriteQueue:
         self._waiting.extendleft(reversed(left))
 
     async def _write_all(self, batch: Sequence[tuple[RunningItem, Change]]) -> None:
+        writer = self._writer
+        writes: list[RunningItem] = []
+        for item, change in batch:
+            if change is Change.PUT and item.layout != writer.layout:
+                self._strand(item)
+            elif change is not Change.TOUCH:
+                writes.append(item)
         touches = [item for item, change in batch if change is Change.TOUCH]
-        writes = [item for item, change in batch if change is not Change.TOUCH]
         if writes:
-            await self._store(self._writer.write, self._written, rivals(writes))
+            await self._store(writer.write, self._written, rivals(writes))
         if touches:
-            await self._store(self._writer.touch, self._touched, rivals(touches))
+            await self._store(writer.touch, self._touched, rivals(touches))
 
     async def _store(self, work: _Work, done: _Done, groups: Sequence[Rivals]) -> None:
         """One transaction with the newest of each id; what is refused and not named is found by halves."""
         try:
             ids = await insist(lambda: work([_row(group[0]) for group in groups]), _WHAT, self._outage)
+        except CollectionMoved:
+            for item in chain.from_iterable(groups):
+                self._strand(item, is_touch=done == self._touched)
         except CollectionGone:
             for item in chain.from_iterable(groups):
                 self._refuse(item, "collection_dropped")
@@ -159,6 +174,11 @@ class WriteQueue:
         self._settle(group[0], Outcome.UNCHANGED)
         for item in group[1:]:
             self._settle(item, Outcome.SUPERSEDED)
+
+    def _strand(self, item: RunningItem, *, is_touch: bool = False) -> None:
+        change = Change.PUT if item.text is not None else Change.DELETE
+        self._open.discard(item)
+        self._moved(item, Change.TOUCH if is_touch else change)
 
     def _settle(self, item: RunningItem, outcome: Outcome) -> None:
         self._open.discard(item)

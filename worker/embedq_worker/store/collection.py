@@ -116,6 +116,7 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
         """The plain name of the GIN index for full text search."""
         return f"{self.name}_content_idx"
 
+
 class _AsShadow(Collection, frozen=True, kw_only=True):
     @property
     def is_shadow(self) -> bool:

@@ -72,7 +72,7 @@ class Database:
             configure=self._configure,
             check=self._check,
         )
-        self._made: WeakKeyDictionary[Connection, set[int]] = WeakKeyDictionary()
+        self._made: WeakKeyDictionary[Connection, set[str]] = WeakKeyDictionary()
 
     async def open(self) -> None:
         """Start connecting in the background; using a connection waits for it."""
@@ -102,13 +102,13 @@ class Database:
             # Without its cause, which a log would print: the server's DETAIL quotes the row, hence the text.
             raise understood(error) from None
 
-    def has_made(self, connection: Connection, collection_id: int) -> bool:
-        """Whether this connection has the temporary table of a collection."""
-        return collection_id in self._made.get(connection, ())
+    def has_made(self, connection: Connection, table: str) -> bool:
+        """Whether this connection has a temporary table."""
+        return table in self._made.get(connection, ())
 
-    def note_made(self, connection: Connection, collection_id: int) -> None:
-        """This connection has the temporary table of a collection now."""
-        self._made.setdefault(connection, set()).add(collection_id)
+    def note_made(self, connection: Connection, table: str) -> None:
+        """This connection has a temporary table now."""
+        self._made.setdefault(connection, set()).add(table)
 
     async def _configure(self, connection: Connection) -> None:
         connection.patience = min(self._timeout, _WAIT)

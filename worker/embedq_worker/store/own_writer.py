@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from psycopg import sql
-
-from embedq_sql import statement
 from embedq_worker.errors import RowRefused
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Connection, Database
@@ -26,7 +23,6 @@ class OwnWriter(Writer):
 
     def __init__(self, database: Database, collection: Collection) -> None:
         super().__init__(database, collection)
-        self._hold_table = sql.SQL(statement("hold_collection")).format()
         self._rows = OwnRows(collection)
         self._write_vectors = self._rows.writing(self._incoming)
 
@@ -34,7 +30,7 @@ class OwnWriter(Writer):
         """Move the versions of items whose vector is stored already, as ``Writer`` does."""
         ordered = sorted(batch, key=lambda row: row.id.encode())
         async with self._database.connection() as connection, connection.transaction():
-            await self._hold(connection)
+            await self._held.hold(connection)
             present = await self._rows.have_vectors(connection, [row.id for row in ordered])
             return await self._touch_versions(connection, [row for row in ordered if row.id in present])
 

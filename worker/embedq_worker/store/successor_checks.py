@@ -26,6 +26,11 @@ def check_start(
             "to read; create a second collection with the new model on another column of the table, enqueue "
             "the texts to it, let your queries use it, and drop this one"
         )
+    if collection.on_too_long == "truncate":
+        raise CollectionConflict(
+            f"collection {name!r} cannot be migrated: its texts are cut at what {collection.model} takes; "
+            "create a second collection with the new model, enqueue the texts to it, and drop this one"
+        )
     if collection.shadow is not None:
         raise CollectionConflict(
             f"collection {name!r} was not moved: {in_words(collection)}; end that first (`embedq collection "

@@ -4,8 +4,9 @@ Many items of one collection in one transaction, each only where it is newer tha
 
 Rows land in a temporary table by binary COPY, one for each part of a text; the ledger then lets pass those
 that are newer, in id order, and the collection's rows of exactly these ids are replaced. A transaction holds
-the table and fails where it is another collection's by now: what was embedded for a dropped one fits no
-other. Not for PgBouncer in transaction mode: the temporary table is made once a connection.
+the table and fails where it is another collection's by now, or has other models' columns: what was embedded
+for a dropped one fits no other. Not for PgBouncer in transaction mode: the temporary table is made once a
+connection.
 """
 
 from __future__ import annotations
@@ -15,10 +16,10 @@ from collections.abc import Sequence
 from psycopg import sql
 
 from embedq_sql import statement
-from embedq_worker.errors import CollectionGone
 from embedq_worker.store import rows
-from embedq_worker.store.collection import Collection
+from embedq_worker.store.collection import Collection, Layout
 from embedq_worker.store.database import Connection, Database
+from embedq_worker.store.held import Held
 from embedq_worker.store.rows import Row
 
 
@@ -32,37 +33,44 @@ class Writer:
         self._database = database
         self._collection = collection
         self._id = {"collection_id": collection.id}
-        self._incoming = sql.Identifier("pg_temp", f"embedq_incoming_{collection.id}")
+        self._held = Held(collection)
+        self._landing = "_".join(["embedq_incoming", str(collection.id), *_generations(collection)])
+        both = "" if collection.shadow is None else "_of_both"
+        self._incoming = sql.Identifier("pg_temp", self._landing)
         names = {
             "table": collection.table,
             "incoming": self._incoming,
-            "vector": _vector_type(collection),
+            **_vectors(collection),
         }
-        made = {**names, "incoming": sql.Identifier(f"embedq_incoming_{collection.id}")}
-        self._hold_table = sql.SQL(statement("hold_table")).format(**names)
-        self._is_registered = statement("is_registered")
-        self._make_incoming = sql.SQL(statement("make_incoming")).format(**made)
+        made = {**names, "incoming": sql.Identifier(self._landing)}
+        self._make_incoming = sql.SQL(statement(f"make_incoming{both}")).format(**made)
         self._copy = sql.SQL(statement("copy_incoming")).format(**names)
         self._advance = sql.SQL(statement("advance_ledger")).format(**names)
         self._remove = sql.SQL(statement("remove_rows")).format(**names)
-        self._put = sql.SQL(statement("put_rows")).format(**names)
+        self._put = sql.SQL(statement(f"put_rows{both}")).format(**names)
         self._touch_ledger = statement("touch_ledger")
         self._touch_rows = sql.SQL(statement("touch_rows")).format(**names)
+
+    @property
+    def layout(self) -> Layout:
+        """Whose vectors it writes, to which columns."""
+        return self._collection.layout
 
     async def write(self, batch: Sequence[Row]) -> set[str]:
         """Store or delete; returns the ids whose stored version is newer: they were left alone.
 
-        ``batch`` holds an id once. Raises ``RowRefused``, ``CollectionGone`` or ``DatabaseAway``; nothing
-        is written then.
+        ``batch`` holds an id once. Raises ``RowRefused``, ``CollectionGone``, ``CollectionMoved`` or
+        ``DatabaseAway``; nothing is written then.
         """
         ordered = sorted(
             batch, key=lambda row: row.id.encode()
         )  # lock in byte order, like the ledger's index
-        stream = rows.encode(ordered, self._collection.vector_type)
+        shadow = self._collection.shadow
+        stream = rows.encode(ordered, self._collection.vector_type, shadow.vector_type if shadow else None)
         async with self._database.connection() as connection:
             await self._prepare(connection)
             async with connection.transaction():
-                await self._hold(connection)
+                await self._held.hold(connection)
                 return await self._replace(connection, ordered, stream)
 
     async def touch(self, batch: Sequence[Row]) -> set[str]:
@@ -74,7 +82,7 @@ class Writer:
         """
         ordered = sorted(batch, key=lambda row: row.id.encode())
         async with self._database.connection() as connection, connection.transaction():
-            await self._hold(connection)
+            await self._held.hold(connection)
             touched = await self._touch_versions(connection, ordered)
             kept = [row for row in ordered if row.id in touched]
             await connection.execute(
@@ -97,19 +105,9 @@ class Writer:
         return {str(row[0]) for row in await cursor.fetchall()}
 
     async def _prepare(self, connection: Connection) -> None:
-        if not self._database.has_made(connection, self._collection.id):
+        if not self._database.has_made(connection, self._landing):
             await connection.execute(self._make_incoming)
-            self._database.note_made(connection, self._collection.id)
-
-    async def _hold(self, connection: Connection) -> None:
-        """Keep the table from being dropped; both questions in one round trip."""
-        async with connection.pipeline():
-            await connection.execute(self._hold_table, self._id)
-            cursor = await connection.execute(
-                self._is_registered, {**self._id, "name": self._collection.name}
-            )
-        if await cursor.fetchone() != (True,):
-            raise CollectionGone("the collection was dropped, and its name may have been given again")
+            self._database.note_made(connection, self._landing)
 
     async def _replace(self, connection: Connection, batch: Sequence[Row], stream: bytes) -> set[str]:
         cursor = connection.cursor()
@@ -128,5 +126,19 @@ class Writer:
             await connection.execute(self._put, {"superseded": list(superseded)})
 
 
-def _vector_type(collection: Collection) -> sql.Composed:
+def _generations(collection: Collection) -> list[str]:
+    """Other vectors are of other types: they land in another temporary table."""
+    return [str(generation) for generation in collection.layout if generation is not None]
+
+
+def _vectors(collection: Collection) -> dict[str, sql.Composable]:
+    shadow = collection.shadow
+    if shadow is None:
+        return {"vector": vector_type(collection)}
+    other = {"other": vector_type(collection.as_shadow()), "shadow": sql.Identifier(shadow.column_name)}
+    return {"vector": vector_type(collection), **other}
+
+
+def vector_type(collection: Collection) -> sql.Composed:
+    """The type of its column of vectors."""
     return sql.SQL("{}({})").format(sql.SQL(collection.vector_type), sql.Literal(collection.dimensions))

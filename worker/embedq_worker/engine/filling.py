@@ -1,0 +1,218 @@
+"""Filling: rows that were there before their collection began to move get the other model's vectors.
+
+A fill names ids; their texts are read from the table, and asked for in the lane of the fill. It may run
+twice, or beside writers: see ``store.filler``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+
+from embedq_worker.catalogue.model import count_characters
+from embedq_worker.engine.fill_queue import FillQueue
+from embedq_worker.engine.insisting import insist
+from embedq_worker.engine.models import Models, ShadowModel
+from embedq_worker.engine.steady import described
+from embedq_worker.engine.texts import Shape
+from embedq_worker.engine.work import Outcome, RunningJob, Vector, content_hash
+from embedq_worker.errors import ApiError, CollectionGone, CollectionMoved, NotCalled
+from embedq_worker.limiter import Flow
+from embedq_worker.store.burial import DeadLetter
+from embedq_worker.store.database import Database
+from embedq_worker.store.fill_message import Fill
+from embedq_worker.store.filler import Filler, Unfilled
+from embedq_worker.store.rows import Filled
+
+logger = logging.getLogger(__name__)
+
+SOURCE = "embedq collection migrate"
+"""The source of dead letters of texts that the other model refuses: their items are stored all the same."""
+_LOOKS = 3
+"""Times that the registry is read again for one fill."""
+Bury = Callable[[DeadLetter, Callable[[], None]], None]
+Look = Callable[[], Awaitable[bool]]
+
+
+class Filling:
+    """Of one collection. ``look`` has the registry read again."""
+
+    def __init__(self, models: Models, *, database: Database, bury: Bury, look: Look) -> None:
+        self._database = database
+        self._bury = bury
+        self._look = look
+        self._queue = FillQueue(database.outage, look)
+        self._reading: set[asyncio.Task[None]] = set()
+        self._models = models
+        self._filler: Filler | None = None
+        self.is_over = False
+        """Whether the collection was dropped."""
+        self.follow(models)
+
+    def follow(self, models: Models) -> None:
+        """The collection's models, from now on."""
+        self._models = models
+        shadow = models.collection.shadow
+        self._filler = None if shadow is None else Filler(self._database, models.collection)
+        self._queue.follow(self._filler)
+
+    async def run(self) -> None:
+        """Store what comes for ever."""
+        await self._queue.run()
+
+    async def finish(self) -> None:
+        """Wait until every vector in hand is stored."""
+        await self._queue.finish()
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """The fills whose texts are being read."""
+        return list(self._reading)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything is read or stored."""
+        return bool(self._reading) or self._queue.is_busy
+
+    def keep(self, generation: int, filled: Filled) -> None:
+        """Store a vector that came after its item had been stored without it."""
+        self._queue.add(generation, filled, _tell_nobody)
+
+    def take(self, job: RunningJob, fill: Fill) -> None:
+        """Fill the rows of these ids; each id is settled once, when it has all its vectors."""
+        task = asyncio.create_task(self._take(job, fill))
+        self._reading.add(task)
+        task.add_done_callback(self._reading.discard)
+
+    async def _take(self, job: RunningJob, fill: Fill) -> None:
+        ids = list(dict.fromkeys(fill.items))
+        for _ in range(len(fill.items) - len(ids)):
+            job.settle(Outcome.SUPERSEDED)
+        try:
+            rows = await self._read(ids, fill.generation)
+        except Exception as error:
+            logger.error("the rows of a fill could not be read, they are left: %s", described(error))
+            rows = []
+        by_id: dict[str, list[Unfilled]] = {item_id: [] for item_id in ids}
+        for row in rows:
+            by_id[row.id].append(row)
+        for lacking in by_id.values():
+            self._ask(job, lacking, fill.generation)
+
+    async def _read(self, ids: Sequence[str], generation: int) -> list[Unfilled]:
+        """None of them where the collection's shadow is another's, or gone."""
+        for _ in range(_LOOKS):
+            filler = self._filler
+            if filler is not None and filler.generation == generation:
+                try:
+                    what = f"reading rows of collection {self._models.collection.name}"
+                    return await insist(partial(filler.read, ids), what, self._database.outage)
+                except CollectionGone:
+                    return []
+                except CollectionMoved:
+                    pass
+            if not await self._look():
+                return []
+        return []
+
+    def _ask(self, job: RunningJob, rows: Sequence[Unfilled], generation: int) -> None:
+        shadow = self._models.shadow
+        if job.is_released:
+            job.settle(Outcome.WITHDRAWN)
+        elif not rows:
+            job.settle(Outcome.UNCHANGED)
+        elif shadow is None or shadow.generation != generation:  # this worker does not have the model
+            job.settle(Outcome.SUPERSEDED)
+        else:
+            waiting = _Rows(self, job, len(rows))
+            for row in rows:
+                self._ask_row(shadow, row, waiting)
+
+    def _ask_row(self, shadow: ShadowModel, row: Unfilled, waiting: _Rows) -> None:
+        most = shadow.model.max_chars_alone
+        waiter = _WaitingRow(self, row, shadow.generation, waiting)
+        if most is not None and count_characters(row.content) > most:
+            self.bury(row, waiting, "too_long", None, None)
+            return
+        flow = Flow(waiting.job.lane, self._models.collection.name)
+        shape = Shape(shadow.dimensions, "document")
+        shadow.asker.ask(waiter.key, row.content, shape, flow, waiter)
+
+    def add(self, generation: int, filled: Filled, waiting: _Rows) -> None:
+        """A row's vector has come."""
+        self._queue.add(generation, filled, waiting.settle)
+
+    def bury(
+        self, row: Unfilled, waiting: _Rows, code: str, status: int | None, parameter: str | None
+    ) -> None:
+        """The model does not take a row's text: somebody has to know which."""
+        letter = DeadLetter(
+            collection=self._models.collection.name,
+            lane=waiting.job.lane,
+            cause="text",
+            code=code,
+            status=status,
+            parameter=parameter,
+            item_id=row.id,
+            attempts=1,
+            source=SOURCE,
+            payload=json.dumps({"id": row.id, "text": row.content}),
+        )
+        self._bury(letter, partial(waiting.settle, Outcome.DEAD))
+
+
+class _Rows:
+    """The rows of one id that wait; the worst that becomes of one is what became of the id."""
+
+    __slots__ = ("_missing", "_outcomes", "filling", "job")
+
+    def __init__(self, filling: Filling, job: RunningJob, missing: int) -> None:
+        self.filling = filling
+        self.job = job
+        self._missing = missing
+        self._outcomes: set[Outcome] = set()
+
+    def settle(self, outcome: Outcome) -> None:
+        """One is done."""
+        self._outcomes.add(outcome)
+        self._missing -= 1
+        if not self._missing:
+            order = (Outcome.WITHDRAWN, Outcome.DEAD, Outcome.SUPERSEDED, Outcome.STORED)
+            self.job.settle(next(each for each in order if each in self._outcomes))
+
+
+class _WaitingRow:
+    """A row that waits for its vector."""
+
+    __slots__ = ("_filling", "_generation", "_row", "_rows", "key")
+
+    def __init__(self, filling: Filling, row: Unfilled, generation: int, rows: _Rows) -> None:
+        self._filling = filling
+        self._row = row
+        self._generation = generation
+        self._rows = rows
+        self.key = content_hash(row.content)
+
+    @property
+    def is_gone(self) -> bool:
+        return self._filling.is_over or self._rows.job.is_released
+
+    def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
+        filled = Filled(self._row.id, self._row.chunk, self.key, vector)
+        self._filling.add(self._generation, filled, self._rows)
+
+    def refused(self, error: ApiError, attempts: int) -> None:  # noqa: ARG002  # a Waiter
+        if not isinstance(error, NotCalled):
+            code = error.code or "bad_input"
+            self._filling.bury(self._row, self._rows, code, error.status, error.parameter)
+        elif self._rows.job.is_released:
+            self._rows.settle(Outcome.WITHDRAWN)
+        else:
+            self._rows.settle(Outcome.SUPERSEDED)
+
+
+def _tell_nobody(outcome: Outcome) -> None:
+    """Nobody waits for it."""
