@@ -14,7 +14,7 @@ import click
 from embedq.errors import EmbedqError
 
 _SUMMARIES = {
-    "collection": "Create, list and drop collections.",
+    "collection": "Create, list, migrate and drop collections.",
     "dead-letters": "List, replay and drop the items that could not be embedded.",
     "demo": "Embed and search a real corpus on embedded servers.",
     "enqueue": "Enqueue the items of a JSON Lines file.",

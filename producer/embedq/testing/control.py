@@ -26,7 +26,9 @@ class Behaviour(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     counted; ``retry_after`` and ``ratelimit_headers`` say what is told of them: ``Retry-After`` in seconds
     (True), as a date, or with ``retry-after-ms`` beside it ("ms"). ``dimensions`` is the model's default.
     ``max_characters`` is of a lone string, ``max_characters_in_array`` of each string of an array; longer is
-    a 400, as are more than ``max_inputs`` texts. With an ``api_key``, other keys are a 401.
+    a 400, as are more than ``max_inputs`` texts. With an ``api_key``, other keys are a 401. ``salt`` is put
+    before each text before its vector is made (``vector_of(salt + text, dimensions)``): models with different
+    ones give different vectors.
     """
 
     latency: Seconds = 0.0
@@ -42,6 +44,7 @@ class Behaviour(msgspec.Struct, kw_only=True, frozen=True, forbid_unknown_fields
     max_characters: Limit | None = None
     max_characters_in_array: Limit | None = None
     api_key: str | None = None
+    salt: str = ""
 
 
 class Configuration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from embedq.testing.control import Behaviour, CallRecord
 from embedq.testing.meter import Meter
-from embedq.testing.vectors import vectors_of
+from embedq.testing.vectors import digest_of, vectors_of
 from embedq.testing.wire import Answer, Asked, Envelope, error_body, error_type
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -36,7 +36,9 @@ class Exchange:
         """The right answer."""
         asked = self._read()
         dimensions = asked.dimensions or self.behaviour.dimensions
-        vectors = vectors_of(asked.digests, dimensions)
+        salt = self.behaviour.salt
+        digests = [digest_of(salt + text) for text in asked.texts] if salt else asked.digests
+        vectors = vectors_of(digests, dimensions)
         return Answer(asked.model, vectors, list(range(len(vectors))), asked.tokens, asked.base64)
 
     async def latency(self) -> None:

@@ -1,4 +1,4 @@
-"""``embedq collection``: create, list and drop collections."""
+"""``embedq collection``: create, list, migrate and drop collections."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import msgspec
 from embedq.broker import Broker
 from embedq.contract import Versions
 from embedq.errors import BrokerUnavailable
+from embedq_worker.cli.collection_migrate import migrate
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.errors import CollectionBusy
 from embedq_worker.settings import Settings
@@ -22,7 +23,10 @@ from embedq_worker.store.queues import Waiting, purge, waiting
 
 @click.group(epilog="Example: embedq collection create docs --model text-embedding-3-small")
 def collection() -> None:
-    """Create, list and drop collections."""
+    """Create, list, migrate and drop collections."""
+
+
+collection.add_command(migrate)
 
 
 @collection.command(

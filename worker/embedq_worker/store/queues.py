@@ -42,6 +42,15 @@ def waiting(client: redis.Redis, collection: str, key_prefix: str = "") -> Waiti
     return Waiting(dict(zip(LANES, lengths, strict=True)), in_hand)
 
 
+def lane_waiting(client: redis.Redis, collection: str, lane: Lane, key_prefix: str = "") -> tuple[int, int]:
+    """The messages of one lane that are queued, and those in hand. Reads every record of one in hand."""
+    queue = queue_name(collection, lane)
+    queued = client.llen(key_prefix + queue)
+    ending = f'"{queue}"]'.encode()
+    records = client.hscan_iter(key_prefix + UNACKED_KEY, count=100)
+    return queued, sum(record.endswith(ending) for _, record in records)
+
+
 def purge(client: redis.Redis, collection: str, key_prefix: str = "") -> int:
     """Delete the queues of a collection and its suspects; returns how many messages these were.
 
