@@ -31,6 +31,7 @@ PLACES = {
     "vectors": sql.Identifier("embedding"),
     "other": sql.SQL("vector(2)"),
     "shadow": sql.Identifier("embedding_g2"),
+    "search": sql.Identifier("public", "docs_search"),
     "landing": sql.Identifier("embedq_filling"),
 }
 """What the placeholders of statements are here."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import LiteralString
 
 import psycopg
 import pytest
@@ -23,6 +24,21 @@ from tests.support.stack import wait_until
 
 OLD = Model(id="old", dimensions=3)
 NEW = Model(id="new", dimensions=2, allowed_dimensions=DimensionRange(min=2, max=4000), max_chars_alone=100)
+
+
+IN_PLPGSQL = """
+    CREATE FUNCTION in_plpgsql(query vector, k integer, generation integer)
+    RETURNS TABLE (id text)
+    LANGUAGE plpgsql STABLE
+    AS $$
+    BEGIN
+        RETURN QUERY SELECT stored.id FROM docs AS stored
+        WHERE embedq.check_generation(1, docs_generation(), in_plpgsql.generation)
+        ORDER BY stored.embedding <=> query LIMIT k;
+    END
+    $$
+"""
+"""A function whose body names the column, as those do that need more than one statement."""
 
 
 @pytest.fixture
@@ -60,9 +76,12 @@ def columns(connection: Connection) -> dict[str, tuple[str, bool]]:
     return {name: (kind, required) for name, kind, required in found}
 
 
-def nearest(connection: Connection, query: str, generation: int) -> str:
+def nearest(
+    connection: Connection, query: str, generation: int, function: LiteralString = "docs_search"
+) -> str:
     """The id of the nearest row, by a vector of a generation."""
-    row = connection.execute("SELECT id FROM docs_search(%s::vector, 1, %s)", (query, generation)).fetchone()
+    call = sql.SQL("SELECT id FROM {}(%s::vector, 1, %s)").format(sql.Identifier(function))
+    row = connection.execute(call, (query, generation)).fetchone()
     assert row is not None
     return str(row[0])
 
@@ -247,8 +266,14 @@ def test_busy_table_is_left_alone(
 
 @pytest.mark.parametrize("prepared", [False, True])
 @pytest.mark.parametrize("generation", [1, 2])
+@pytest.mark.parametrize("function", ["docs_search", "in_plpgsql"])
 def test_statement_that_waits_for_the_switch(
-    connection: Connection, docs: Collection, database_url: str, prepared: bool, generation: int
+    connection: Connection,
+    docs: Collection,
+    database_url: str,
+    prepared: bool,
+    generation: int,
+    function: LiteralString,
 ) -> None:
     """Begun before, run after: it answers by its own vector's model, or not at all.
 
@@ -259,15 +284,16 @@ def test_statement_that_waits_for_the_switch(
     start(connection, docs.name, other)
     connection.execute("UPDATE docs SET embedding_g2 = '[0,1,0]' WHERE id = '1'")
     connection.execute("UPDATE docs SET embedding_g2 = '[1,0,0]' WHERE id = '2'")
+    connection.execute(IN_PLPGSQL)
     answers: list[object] = []
     with connect(database_url) as reader:
         if prepared:
             for _ in range(8):
-                nearest(reader, "[1,0,0]", 1)
+                nearest(reader, "[1,0,0]", 1, function)
 
         def read() -> None:
             try:
-                answers.append(nearest(reader, "[1,0,0]", generation))
+                answers.append(nearest(reader, "[1,0,0]", generation, function))
             except psycopg.DataError as error:
                 answers.append(error)
 

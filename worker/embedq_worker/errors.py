@@ -21,6 +21,7 @@
         │   └── DatabaseBusy    other transactions are in the way
         ├── CollectionGone      the collection's table was dropped
         ├── CollectionMoved     its columns hold other models' vectors than was known
+        ├── StaleVector         the vector of a query is not of the collection's model any more
         ├── RowsUnfilled        rows that lack the vector of the model to switch to
         └── RowRefused          it refuses a row of the batch
 
@@ -257,6 +258,10 @@ class CollectionGone(StoreError):
 
 class CollectionMoved(StoreError):
     """The collection's columns hold other models' vectors than was known: nothing was written."""
+
+
+class StaleVector(StoreError):
+    """The vector of a query comes from another model than the collection's vectors: embed the query again."""
 
 
 class RowsUnfilled(StoreError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import click
@@ -9,11 +10,15 @@ import msgspec
 
 from embedq.producer import Producer
 from embedq_worker.cli.session import open_database
+from embedq_worker.errors import StaleVector
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import get_collection
+from embedq_worker.store.connections import Connection
 from embedq_worker.store.search import Hit
 from embedq_worker.store.search import search as search_by_vector
 
+_TRIES = 8
+_PAUSE = 0.5
 _SHOWN = 200
 """Characters of a text that are shown to a person."""
 
@@ -61,13 +66,37 @@ def search(
     with open_database(settings) as connection:
         found = get_collection(connection, collection)
         with Producer(settings.broker_url, key_prefix=settings.key_prefix) as producer:
-            vector = producer.embed_query(found.name, text, timeout=timeout)
-        hits = search_by_vector(connection, found.name, vector, k, filter=wanted, generation=found.generation)
+            hits = _search(connection, producer, found.name, text, k, wanted, timeout)
     for hit in hits:
         click.echo(msgspec.json.encode(hit).decode() if as_json else _line(hit))
     if not hits:
         said = "is empty" if wanted is None else "has no row with such metadata"
         click.echo(f"collection {collection} {said}", err=True)
+
+
+def _search(
+    connection: Connection,
+    producer: Producer,
+    collection: str,
+    text: str,
+    k: int,
+    wanted: dict[str, Any] | None,
+    timeout: float,
+) -> list[Hit]:
+    """Embed the text again where the collection has just moved to another model: workers learn of it within
+    seconds."""
+    tries_left = _TRIES
+    while True:
+        vector = producer.embed_query(collection, text, timeout)
+        try:
+            return search_by_vector(
+                connection, collection, vector, k, filter=wanted, generation=vector.generation
+            )
+        except StaleVector:
+            tries_left -= 1
+            if not tries_left:
+                raise
+        time.sleep(_PAUSE)
 
 
 def _line(hit: Hit) -> str:

@@ -159,7 +159,8 @@ def rearrange(item: RunningItem, layout: Layout) -> bool:
     if not parts or len(parts) < len(arranged):
         for part in item.parts:
             for generation, vector in _by_generation(part, item.layout).items():
-                item.remember(generation, [(part.content, vector)])
+                if generation in layout:
+                    item.remember(generation, [(part.content, vector)])
         return False
     item.parts, item.layout = tuple(parts), layout
     return True

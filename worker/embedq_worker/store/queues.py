@@ -47,7 +47,7 @@ def lane_waiting(client: redis.Redis, collection: str, lane: Lane, key_prefix: s
     queue = queue_name(collection, lane)
     queued = client.llen(key_prefix + queue)
     ending = f'"{queue}"]'.encode()
-    records = client.hscan_iter(key_prefix + UNACKED_KEY, count=100)
+    records = client.hscan_iter(key_prefix + UNACKED, count=100)
     return queued, sum(record.endswith(ending) for _, record in records)
 
 

@@ -10,6 +10,8 @@ from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
 from embedq_sql import statement
+from embedq_worker.errors import StaleVector, StoreError
+from embedq_worker.store.collections import get_collection
 from embedq_worker.store.connections import Connection, store_errors
 
 
@@ -38,7 +40,7 @@ def search(
     """The ``k`` rows nearest to ``vector``, nearest first.
 
     With a ``filter``, of the rows whose metadata contain it. ``generation`` is the collection's when the
-    vector was made: one from another model is refused. Raises ``StoreError``.
+    vector was made: one from another model is refused. Raises ``StaleVector`` then, and ``StoreError``.
     """
     wanted = {
         "collection": collection,
@@ -47,11 +49,19 @@ def search(
         "filter": None if filter is None else Jsonb(filter),
         "generation": generation,
     }
-    with (
-        store_errors(f"collection {collection!r} was not searched"),
-        connection.cursor(row_factory=class_row(Hit)) as cursor,
-    ):
-        return cursor.execute(statement("search"), wanted).fetchall()
+    try:
+        with (
+            store_errors(f"collection {collection!r} was not searched"),
+            connection.cursor(row_factory=class_row(Hit)) as cursor,
+        ):
+            return cursor.execute(statement("search"), wanted).fetchall()
+    except StoreError as error:
+        if generation in (None, get_collection(connection, collection).generation):
+            raise
+        raise StaleVector(
+            f"collection {collection!r} was not searched: its vectors come from another model than the query's; "
+            "embed the query again"
+        ) from error
 
 
 def as_text(vector: Iterable[float]) -> str:
