@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
+
+from embedq.testing import faults, vector_of
 from tests.support.moving import SALT, Moving, give_two_models
 from tests.support.stack import DIMENSIONS, MODEL, Stack
 
@@ -47,3 +50,59 @@ def test_switch_and_undo_under_load(stack: Stack) -> None:
         assert again == []
         migrate(stack, "--finish")
         assert stack.sql("SELECT model, generation FROM embedq.collection") == [(NEW, 2)]
+
+
+def test_without_load(stack: Stack) -> None:
+    """What it would take, a text that the new model refuses, a comparison, a switch, the end."""
+    give_two_models(stack.api, MODEL, NEW)
+    stack.create("docs")
+    with stack.worker() as worker, stack.producer() as producer:
+        producer.enqueue_many("docs", ({"id": str(n), "text": f"text {n}"} for n in range(30)))
+        producer.enqueue("docs", id="bad", text="a text that the new model refuses")
+        stack.wait_until_done()
+
+        said = stack.command(*TO_NEW, "--dry-run")
+        assert "31 rows" in said
+        assert "$0.00 at the provider's list price" in said
+        assert stack.sql("SELECT count(*) FROM embedq.shadow") == [(0,)]
+
+        stack.api.inject(faults.BadText(), model=NEW, marker="refuses")
+        said = stack.command(*TO_NEW, code=1)
+        assert "1 rows of docs have no vector of text-embedding-3-large still" in said
+        found = stack.sql("SELECT item_id, class, source FROM embedq.dead_letter")
+        assert found == [("bad", "text", "embedq collection migrate")]
+        assert "have no vector" in migrate(stack, "--switch", code=1)
+
+        producer.delete("docs", ["bad"])
+        stack.wait_until_done()
+        assert "every row has its vector" in migrate(stack)
+        assert "overlap@10: 0." in migrate(stack, "--status")
+        migrate(stack, "--switch")
+        hits = stack.command("search", "docs", SALT + "nothing", "-k", "3").splitlines()
+        assert len(hits) == 3
+        assert "vectors of text-embedding-3-small are gone" in migrate(stack, "--finish")
+        assert "does not move" in migrate(stack, "--status")
+        producer.enqueue("docs", id="1", text="changed")
+        stack.wait_until_done()
+        migrate(stack, "--undo", code=1)
+    assert "Traceback" not in worker.output
+    rows = stack.sql("SELECT content, embedding::real[] FROM docs")
+    assert len(rows) == 30
+    for text, vector in rows:
+        assert np.allclose(vector, vector_of(SALT + text, DIMENSIONS), atol=1e-6)
+
+
+def test_model_that_is_down_holds_nobody_up(stack: Stack) -> None:
+    """Rows are stored without its vectors, at once; when it is back they are filled."""
+    give_two_models(stack.api, MODEL, NEW)
+    stack.create("docs")
+    with stack.worker(), stack.producer() as producer:
+        producer.enqueue("docs", id="0", text="first")
+        stack.wait_until_done()
+        stack.command(*TO_NEW)
+        stack.api.configure(model=NEW, latency=30.0)
+        producer.enqueue_many("docs", ({"id": str(n), "text": f"text {n}"} for n in range(40)))
+        stack.wait_until_done(10)
+        assert stack.sql("SELECT count(*) FROM docs WHERE embedding_g2 IS NULL") == [(40,)]
+        migrate(stack, "--abandon")
+        assert stack.stored("docs") == {str(n): f"text {n}" for n in range(40)}

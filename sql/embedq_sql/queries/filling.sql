@@ -4,7 +4,7 @@
 
 -- name: unfilled_rows
 -- The rows of these ids that have no vector yet, with their texts.
-SELECT id, chunk, content
+SELECT id, chunk, content, version
 FROM {table}
 WHERE id = ANY (%(ids)s) AND {shadow} IS NULL
 ORDER BY id, chunk;

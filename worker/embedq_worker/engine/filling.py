@@ -157,6 +157,7 @@ class Filling:
             status=status,
             parameter=parameter,
             item_id=row.id,
+            version=row.version,
             attempts=1,
             source=SOURCE,
             payload=json.dumps({"id": row.id, "text": row.content}),

@@ -26,6 +26,7 @@ class Unfilled(NamedTuple):
     id: str
     chunk: int
     content: str
+    version: int
 
 
 class Filler:
