@@ -45,6 +45,11 @@ class Service:
         """The vector of the text that was asked for so early."""
         self.asked[number][1].embedded(vector, 1, 1)
 
+    def expect(self, item: RunningItem, *texts: str) -> None:
+        """The item's parts are asked for."""
+        for text in texts:
+            self.shadowing.expect(item, content_hash(text), text)
+
     def own(self, item: RunningItem, *texts: str) -> None:
         """The collection's own vectors have come."""
         self.shadowing.join(item, tuple(Part(text, OWN) for text in texts), self.done.append)
@@ -64,7 +69,7 @@ async def test_both_come() -> None:
     """In either order; the item goes on once, when it has both."""
     for first in ("own", "other"):
         service, item = Service(), running()
-        service.shadowing.expect(item, ["text"])
+        service.expect(item, "text")
         steps: list[Callable[[], None]] = [partial(service.own, item, "text"), service.answer]
         for step in steps if first == "own" else reversed(steps):
             assert service.done == []
@@ -77,7 +82,7 @@ async def test_late_vector_is_stored_by_itself(monkeypatch: pytest.MonkeyPatch) 
     """The item does not wait for it for long, and it is not thrown away."""
     monkeypatch.setattr(shadowing, "PATIENCE", 0.01)
     service, item = Service(), running()
-    service.shadowing.expect(item, ["a", "b"])
+    service.expect(item, "a", "b")
     service.answer(1)
     service.own(item, "a", "b")
     await asyncio.sleep(0.02)
@@ -94,11 +99,11 @@ async def test_what_will_not_come_is_not_waited_for() -> None:
     for service in (Service(), Service(max_chars=3)):
         service.is_paused = service.shadowing.shadow.model.max_chars_alone is None
         item = running()
-        service.shadowing.expect(item, ["text"])
+        service.expect(item, "text")
         service.own(item, "text")
         assert (service.asked, [shadows(parts) for parts in service.done]) == ([], [[False]])
     refusing, item = Service(), running()
-    refusing.shadowing.expect(item, ["text"])
+    refusing.expect(item, "text")
     refusing.asked[0][1].refused(BadInput(400), 1)
     refusing.own(item, "text")
     assert [shadows(parts) for parts in refusing.done] == [[False]]
@@ -107,8 +112,8 @@ async def test_what_will_not_come_is_not_waited_for() -> None:
 async def test_hurry() -> None:
     """A worker that stops waits for nothing; what waits for its own vectors goes on waiting."""
     service, one, other = Service(), running(), running("other")
-    service.shadowing.expect(one, ["text"])
-    service.shadowing.expect(other, ["other"])
+    service.expect(one, "text")
+    service.expect(other, "other")
     service.own(one, "text")
     service.shadowing.hurry()
     assert [shadows(parts) for parts in service.done] == [[False]]
@@ -120,10 +125,10 @@ async def test_hurry() -> None:
 async def test_item_that_comes_back_knows_its_vectors() -> None:
     """It is not asked for what has come."""
     service, item = Service(), running()
-    service.shadowing.expect(item, ["a", "b"])
+    service.expect(item, "a", "b")
     service.answer(0)
     service.shadowing.forget(item)
-    service.shadowing.expect(item, ["a", "b"])
+    service.expect(item, "a", "b")
     assert [text for text, _ in service.asked] == ["a", "b", "b"]
 
 

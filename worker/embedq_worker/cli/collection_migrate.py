@@ -19,7 +19,8 @@ from embedq_worker.store.comparison import K, overlap
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.estimate import Estimate, estimate
 from embedq_worker.store.filling import Filling
-from embedq_worker.store.indexes import BuildOptions, build_index
+from embedq_worker.store.index_session import BuildOptions
+from embedq_worker.store.indexes import build_index
 from embedq_worker.store.successor import count_unfilled, end, moving, start, swap
 from embedq_worker.store.successor_checks import State, check_start, check_state
 from embedq_worker.store.vector_index import vector_indexes

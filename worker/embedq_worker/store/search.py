@@ -59,8 +59,8 @@ def search(
         if generation in (None, get_collection(connection, collection).generation):
             raise
         raise StaleVector(
-            f"collection {collection!r} was not searched: its vectors come from another model than the query's; "
-            "embed the query again"
+            f"collection {collection!r} was not searched: its vectors come from another model than the "
+            "query's; embed the query again"
         ) from error
 
 
