@@ -7,13 +7,14 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST_ARGS ?= -n 2
 LIMITS_ARGS ?=
+MIGRATION_ARGS ?=
 RELIABILITY_ARGS ?=
 SQL_ARGS ?=
 SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint chaos bench bench-limits bench-memory bench-reliability bench-sql simulate constraints clean
+.PHONY: help install demo test lint chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql simulate constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -42,6 +43,9 @@ bench-limits: .venv/installed-dev ## Measure what the limits promise, on real wo
 
 bench-memory: .venv/installed-dev ## Show that memory stays flat over 200,000 texts
 	@$(BIN)/python -m tests.bench.memory
+
+bench-migration: .venv/installed-dev ## Move 20,000 rows to another model under load; MIGRATION_ARGS="--rows 2000"
+	@$(BIN)/python -m tests.bench.migration $(MIGRATION_ARGS)
 
 bench-sql: .venv/installed-dev ## Measure similarity SQL on 100,000 vectors; SQL_ARGS="filters --quick"
 	@$(BIN)/python -m tests.bench.sql $(SQL_ARGS)

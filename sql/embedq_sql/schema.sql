@@ -858,6 +858,7 @@ BEGIN
     PERFORM embedq.grant_on(worker, format('embedq.%I', relation)::regclass, privilege)
     FROM (
         VALUES ('collection', '{SELECT}'::text[]),
+               ('shadow', '{SELECT}'),
                ('item', '{SELECT,INSERT,UPDATE,DELETE}'),
                ('dead_letter', '{SELECT,INSERT,UPDATE}'),
                ('dead_letter_text', '{SELECT,INSERT,UPDATE,DELETE}'),
