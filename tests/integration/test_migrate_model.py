@@ -100,9 +100,9 @@ def test_model_that_is_down_holds_nobody_up(stack: Stack) -> None:
         producer.enqueue("docs", id="0", text="first")
         stack.wait_until_done()
         stack.command(*TO_NEW)
-        stack.api.configure(model=NEW, latency=30.0)
+        stack.api.configure(model=NEW, latency=8.0)
         producer.enqueue_many("docs", ({"id": str(n), "text": f"text {n}"} for n in range(40)))
-        stack.wait_until_done(10)
+        stack.wait_until_done(7)
         assert stack.sql("SELECT count(*) FROM docs WHERE embedding_g2 IS NULL") == [(40,)]
         migrate(stack, "--abandon")
         assert stack.stored("docs") == {str(n): f"text {n}" for n in range(40)}

@@ -58,10 +58,7 @@ def search(
     except StoreError as error:
         if generation in (None, get_collection(connection, collection).generation):
             raise
-        raise StaleVector(
-            f"collection {collection!r} was not searched: its vectors come from another model than the "
-            "query's; embed the query again"
-        ) from error
+        raise StaleVector(str(error)) from error
 
 
 def as_text(vector: Iterable[float]) -> str:
