@@ -10,7 +10,7 @@ import os
 from collections import Counter
 from pathlib import Path
 
-from embedq_worker.engine import parts
+from embedq_worker.engine import taking
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.errors import NotAJob
 
@@ -25,7 +25,7 @@ def note_only() -> None:
     """Note instead of embedding."""
     notes = os.open(os.environ[FILE_VARIABLE], os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 
-    def take(_: parts.Parts, delivery: Delivery) -> None:
+    def take(_: taking.Taking, delivery: Delivery) -> None:
         if delivery.not_a_job is not None:
             raise NotAJob(delivery.not_a_job)
         assert isinstance(delivery.payload, dict)
@@ -33,7 +33,7 @@ def note_only() -> None:
         os.write(notes, "".join(f"{os.getpid()} {each}\n" for each in ids).encode())
         delivery.finish({"items": len(ids), "stored": len(ids)})
 
-    parts.Parts._take = take  # type: ignore[method-assign,assignment]  # what this module is for
+    taking.Taking._take = take  # type: ignore[method-assign,assignment]  # what this module is for
 
 
 class Notes:

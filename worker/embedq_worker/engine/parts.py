@@ -6,29 +6,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
-from time import monotonic
 from typing import Any
 
 import redis.asyncio as redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from embedq.errors import InvalidItem
 from embedq_worker.api.client import ApiClient
 from embedq_worker.cancelling import cancel_all
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.caches import Caches
-from embedq_worker.engine.delivery import (
-    Delivery,
-    as_payload,
-    item_id_of,
-    read_fill,
-    read_job,
-    read_query,
-    version_in,
-    version_of,
-)
+from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.directory import Directory, Served
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.health import Health
@@ -37,20 +26,15 @@ from embedq_worker.engine.models import Models, ShadowModel
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.probes import Probes, listen_to
 from embedq_worker.engine.pulse import Pulse
-from embedq_worker.engine.queries import Queries, QueryKind
+from embedq_worker.engine.queries import Queries
+from embedq_worker.engine.taking import Taking
 from embedq_worker.engine.texts import Asker
-from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
-from embedq_worker.errors import NotAJob, StoreError
 from embedq_worker.limiter import Limiter
 from embedq_worker.settings import Settings
-from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
 
 logger = logging.getLogger(__name__)
-
-_LOOK_AGAIN = 2.0
-"""Seconds between two looks for a collection that is not known."""
 
 
 class Parts:
@@ -65,8 +49,6 @@ class Parts:
     ) -> None:
         self._settings = settings
         self._is_leased = may_call
-        self._hold = Hold()
-        """Of the jobs taken since the last release."""
         self._database = Database(
             settings.database_url,
             connections=settings.worker.database_connections,
@@ -83,6 +65,13 @@ class Parts:
         self._directory = Directory(
             self._database, settings, on_queues=on_queues, on_dropped=self._let_go, on_changed=self._follow
         )
+        self._taking = Taking(
+            directory=self._directory,
+            queries=self._queries,
+            burials=self._burials,
+            pipeline_of=self._pipeline,
+            dispatcher_of=self._dispatcher,
+        )
         self._heard = Pulse()
         self._health = Health(
             patience=settings.worker.message_lease, hub=hub, redis=self._heard, outage=self._database.outage
@@ -91,7 +80,6 @@ class Parts:
         self._pipelines: dict[int, Pipeline] = {}
         self._dispatching: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
-        self._is_draining = False
 
     async def open(self, chores: Sequence[Coroutine[Any, Any, None]]) -> None:
         """Start all of them; ``chores`` run beside them."""
@@ -115,8 +103,7 @@ class Parts:
 
     def release(self) -> None:
         """Let go of all that waits; it ends as withdrawn."""
-        self._hold.is_released = True
-        self._hold = Hold()
+        self._taking.release()
         for pipeline in self._pipelines.values():
             pipeline.withdraw()
         self._caches.let_go()
@@ -125,7 +112,7 @@ class Parts:
 
     async def drain(self) -> None:
         """Make no more calls, and let those in flight be answered and written."""
-        self._is_draining = self._health.is_draining = True
+        self._taking.is_draining = self._health.is_draining = True
         for task in self._dispatching:
             task.cancel()
         # All at once: one that waits for a slow model must not leave the others calling.
@@ -138,7 +125,7 @@ class Parts:
 
     async def close(self) -> None:
         """End all of them; what is unfinished stays so."""
-        tasks = [*self._tasks, *self._dispatching, *self._caches.tasks]
+        tasks = [*self._tasks, *self._taking.tasks, *self._dispatching, *self._caches.tasks]
         tasks += [task for pipeline in self._pipelines.values() for task in pipeline.tasks]
         tasks += [task for pipeline in self._pipelines.values() for task in pipeline.filling.tasks]
         tasks += [task for dispatcher in self._dispatchers.values() for task in dispatcher.tasks]
@@ -149,107 +136,8 @@ class Parts:
         await self._database.close()
 
     def take(self, delivery: Delivery) -> None:
-        """Read a message's content and send its items on their way.
-
-        An error of ours costs only this message.
-        """
-        self._guard(delivery, partial(self._take, delivery))
-
-    def _guard(self, delivery: Delivery, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except NotAJob as error:
-            self._bury_message(delivery, error.code)
-        except Exception as error:
-            # Without the traceback: an exception may quote what the message says.
-            logger.error("a message of queue %s could not be taken: %s", delivery.queue, type(error).__name__)
-            self._bury_message(delivery, type(error).__name__)
-
-    def _take(self, delivery: Delivery) -> None:
-        if self._is_draining:
-            give_back(delivery)
-            return
-        if delivery.not_a_job is not None:
-            raise NotAJob(delivery.not_a_job)
-        served = self._directory.served(delivery.collection)
-        if served is None:
-            task = asyncio.create_task(self._take_after_a_look(delivery, self._hold))
-            self._tasks.append(task)
-            task.add_done_callback(self._tasks.remove)
-        else:
-            self._take_served(delivery, served)
-
-    async def _take_after_a_look(self, delivery: Delivery, hold: Hold) -> None:
-        """The collection may be younger than what we know of."""
-        await self._look_for(hold)
-        if hold.is_released:
-            give_back(delivery)
-            return
-        served = self._directory.served(delivery.collection)
-        self._guard(delivery, partial(self._take_served, delivery, served))
-
-    async def _look_for(self, hold: Hold) -> None:
-        while not hold.is_released:
-            try:
-                await self._directory.look_soon()
-            except StoreError as error:
-                logger.warning("the collections cannot be read, trying again: %s", error)
-                await asyncio.sleep(_LOOK_AGAIN)
-            else:
-                return
-
-    def _take_served(self, delivery: Delivery, served: Served | None) -> None:
-        is_query = delivery.is_query
-        if served is None and delivery.is_fill:  # whatever was to be filled is gone
-            delivery.finish({"items": 1, Outcome.SUPERSEDED: 1})
-            return
-        if served is None:
-            raise NotAJob("unknown_collection")
-        if is_query:
-            self._take_query(delivery, served)
-        elif delivery.is_fill:
-            self._take_fill(delivery, served)
-        else:
-            self._take_job(delivery, served)
-
-    def _take_query(self, delivery: Delivery, served: Served) -> None:
-        try:
-            query = read_query(delivery)
-        except NotAJob as error:
-            self._queries.fail(delivery.task_id, error.code, str(error), delivery.finish)
-            return
-        self._queries.ask(
-            query,
-            delivery.task_id,
-            self._dispatcher(served.model),
-            QueryKind(served.collection.dimensions, served.collection.generation),
-            monotonic() + delivery.seconds_left,
-            self._hold,
-            delivery.finish,
-        )
-
-    def _take_fill(self, delivery: Delivery, served: Served) -> None:
-        fill = read_fill(delivery)
-        job = RunningJob(
-            len(fill.items), lane=delivery.lane, source=None, hold=self._hold, finish=delivery.finish
-        )
-        self._pipeline(served).filling.take(job, fill)
-
-    def _take_job(self, delivery: Delivery, served: Served) -> None:
-        read = read_job(delivery, served.collection.versions)
-        job = RunningJob(
-            len(read.good) + len(read.bad),
-            lane=delivery.lane,
-            source=read.source,
-            hold=self._hold,
-            finish=delivery.finish,
-        )
-        for raw, error in read.bad:
-            self._bury_item(delivery, job, raw, error)
-        pipeline = self._pipeline(served)
-        for item in read.good:
-            text = None if item.deleted else item.text
-            pipeline.take(RunningItem(job, item.id, version_of(item, delivery), text, item.metadata))
+        """Read a message's content and send its items on their way."""
+        self._taking.take(delivery)
 
     def _pipeline(self, served: Served) -> Pipeline:
         pipeline = self._pipelines.get(served.collection.id)
@@ -332,36 +220,6 @@ class Parts:
             )
             self._dispatching.append(asyncio.create_task(dispatcher.run()))
         return dispatcher
-
-    def _bury_item(self, delivery: Delivery, job: RunningJob, raw: object, error: InvalidItem) -> None:
-        letter = DeadLetter(
-            collection=delivery.collection,
-            lane=delivery.lane,
-            cause="text",
-            code=error.rule,
-            item_id=item_id_of(raw),
-            version=version_in(raw, delivery),
-            source=job.source,
-            payload=as_payload(raw),
-        )
-        self._burials.add(letter, partial(job.settle, Outcome.DEAD))
-
-    def _bury_message(self, delivery: Delivery, code: str) -> None:
-        letter = DeadLetter(
-            collection=delivery.collection,
-            lane=delivery.lane,
-            cause=delivery.cause,
-            code=code,
-            version=delivery.clock_version,
-            attempts=delivery.attempts,
-            payload=as_payload(delivery.payload),
-        )
-        self._burials.add(letter, partial(delivery.finish, {"items": 1, "dead": 1}))
-
-
-def give_back(delivery: Delivery) -> None:
-    """It has not been begun: its message goes back to its queue."""
-    delivery.finish({"items": 1, Outcome.WITHDRAWN: 1})
 
 
 def _connections(broker_url: str) -> redis.BlockingConnectionPool:
