@@ -41,10 +41,10 @@ WHERE collection_id = %(collection_id)s AND generation = %(generation)s;
 
 -- name: lock_filling
 -- One fills, switches or finishes a collection at a time, until the session ends or lets go. False: somebody is at it.
-SELECT pg_try_advisory_lock(73059, %(collection_id)s);
+SELECT pg_try_advisory_lock(73060, %(collection_id)s);
 
 -- name: unlock_filling
-SELECT pg_advisory_unlock(73059, %(collection_id)s);
+SELECT pg_advisory_unlock(73060, %(collection_id)s);
 
 -- name: built_on_column
 -- Views and functions that read a column of a table, embedq's own functions left out: they go on reading the old vectors after a
