@@ -26,6 +26,7 @@ from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.index_session import BuildOptions
 from embedq_worker.store.indexes import build_index
 from embedq_worker.store.measuring import Measurement
+from embedq_worker.store.own_table import OwnNames, find_own_table
 from embedq_worker.store.recall import Query
 from embedq_worker.store.registry import publish_registry
 from embedq_worker.store.search import as_text
@@ -222,6 +223,44 @@ def test_without_an_index(connection: Connection, command: Any) -> None:
     result = command()
     assert result.exit_code == 1
     assert "not valid" in result.stderr
+
+
+def test_index_that_is_not_used(connection: Connection, command: Any) -> None:
+    """Exact answers say nothing of the index: no figures, no recommendation."""
+    collection_of(connection)
+    connection.execute(
+        "CREATE OR REPLACE FUNCTION docs_search(query vector, k integer DEFAULT 10,"
+        " generation integer DEFAULT NULL)"
+        " RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)"
+        " LANGUAGE sql STABLE AS 'SELECT id, chunk, content, metadata, embedding <=> query FROM docs"
+        " ORDER BY 1 - (embedding <=> query) DESC LIMIT k'"
+    )
+
+    result = command("--queries", "5", "--ef-search", "20")
+
+    assert result.exit_code == 1, result.output
+    assert "was not used: 100% of the searches at hnsw.ef_search 20" in result.stderr
+    assert result.stdout == ""
+
+
+@pytest.mark.parametrize("key_type", ["bigint", "text"])
+def test_own_table(connection: Connection, command: Any, key_type: str) -> None:
+    """Stored rows of somebody's table are queries, too."""
+    connection.execute(
+        sql.SQL("CREATE TABLE articles (id {} PRIMARY KEY, embedding vector(32))").format(sql.SQL(key_type))
+    )
+    with connection.cursor().copy("COPY articles (id, embedding) FROM STDIN") as copy:
+        for number, vector in enumerate(vectors(500)):
+            copy.write_row((str(number), as_text(vector)))
+    own = find_own_table(connection, OwnNames(table="articles"))
+    docs = create_collection(connection, name="docs", model=MODEL, own=own)
+    build_index(connection, docs, GOOD)
+
+    result = command("--queries", "10", "--ef-search", "400", "--json")
+
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert (said["queries"], said["figures"][0]["recall"], said["figures"][0]["by_index"]) == (10, 1, 1)
 
 
 def test_few_rows(connection: Connection, command: Any) -> None:

@@ -120,8 +120,11 @@ class Measurement:
     def search_by_index(
         self, truths: Sequence[Truth], ef_searches: Sequence[int], advance: Advance | None = None
     ) -> list[Figures]:
-        """The figures of each ``ef_search``, in that order, warm. The index is used even where the whole
-        table is read more quickly."""
+        """The figures of each ``ef_search``, in that order, warm.
+
+        The index is used even where the whole table is read more quickly. Raises ``RecallUnknown`` where it
+        was not used all the same; with a filter that is no fault.
+        """
         self._set("enable_seqscan", "off")
         self._set_ef_search(max(ef_searches), truths)
         for truth in truths:
@@ -130,6 +133,7 @@ class Measurement:
         for number, ef_search in enumerate(ef_searches, 1):
             self._set_ef_search(ef_search, truths)
             figures.append(self._figures(truths, ef_search))
+            self._check_used(figures[-1])
             if advance is not None:
                 advance(number)
         return figures
@@ -225,6 +229,16 @@ class Measurement:
         # Planned anew each time: as a prepared statement the driver's sixth call may get another plan.
         return [Neighbour(*row) for row in self._connection.execute(search, wanted, prepare=False)]
 
+    def _check_used(self, figures: Figures) -> None:
+        """What was not found by the index says nothing of it. A few matches of a filter are compared one by
+        one on purpose."""
+        if self._where is None and figures.by_index < 1:
+            name = self._collection.name
+            raise RecallUnknown(
+                f"the index of collection {name!r} was not used: {1 - figures.by_index:.0%} of the searches "
+                f"at hnsw.ef_search {figures.ef_search} did without it; see `embedq index status {name}`"
+            )
+
     def _set_ef_search(self, ef_search: int, truths: Sequence[Truth]) -> None:
         """A row that finds itself takes one place that a stranger's query has for a neighbour."""
         own = any(truth.query.row for truth in truths)
@@ -265,7 +279,8 @@ def _snapshot(connection: Connection) -> Iterator[None]:
 def _names(collection: Collection) -> dict[str, sql.Composable]:
     column = {
         "id": sql.SQL("{}::text").format(_column(collection.key_column)),
-        "chunk": _column("chunk") if collection.is_managed else sql.SQL("0"),
+        # An order by a bare 0 would be one by the column of that number.
+        "chunk": _column("chunk") if collection.is_managed else sql.SQL("0::integer"),
         "vector": _column(collection.vector_column),
         "metadata": sql.SQL("NULL::jsonb")
         if collection.metadata_column is None
