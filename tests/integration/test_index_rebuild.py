@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from typing import LiteralString
@@ -14,17 +14,21 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from embedq.errors import UnknownCollection
 from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict, VectorTooLong
 from embedq_worker.store import index_rebuild
-from embedq_worker.store.collection import Collection
-from embedq_worker.store.collections import create_collection, get_collection
+from embedq_worker.store.collection import Collection, Quantization
+from embedq_worker.store.collections import create_collection, drop_collection, get_collection
 from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.functions import searched_by
 from embedq_worker.store.index_progress import progress
 from embedq_worker.store.index_rebuild import Changes, rebuild_index
 from embedq_worker.store.index_session import BuildOptions
-from embedq_worker.store.indexes import build, build_index
+from embedq_worker.store.index_steps import index_lock
+from embedq_worker.store.indexes import build, build_index, drop_index
+from embedq_worker.store.own_table import OwnNames, find_own_table
 from embedq_worker.store.search import search
 from embedq_worker.store.vector_index import vector_indexes
 from tests.support.indexed import fill
@@ -87,6 +91,66 @@ def test_without_an_index_it_is_a_build(connection: Connection) -> None:
     rebuild_index(connection, docs, Changes(quantization="binary"))
 
     assert found(connection, docs) == {"docs_embedding_idx": (True, "binary", DEFAULT)}
+
+
+@pytest.mark.parametrize("quantization", ["halfvec", "binary"])
+def test_without_an_index_the_functions_use_the_new_one(
+    connection: Connection, quantization: Quantization
+) -> None:
+    """Of a collection that was quantised from the beginning, too."""
+    docs = create_collection(connection, name="docs", model=MODEL, quantization=quantization)
+    fill(connection, docs, 10)
+    assert searched_by(connection, docs) == "none"
+
+    rebuild_index(connection, docs)
+
+    assert found(connection, docs) == {"docs_embedding_idx": (True, quantization, DEFAULT)}
+    assert searched_by(connection, docs) == quantization
+
+
+def test_what_was_read_before_the_lock_does_not_count(connection: Connection) -> None:
+    """Another session has quantised the collection since: functions and index follow the registry."""
+    before = create_collection(connection, name="docs", model=MODEL)
+    fill(connection, before, 10)
+    rebuild_index(connection, before, Changes(quantization="binary"))
+
+    assert drop_index(connection, before)
+    assert searched_by(connection, before) == "none"
+    assert build_index(connection, before)
+
+    assert found(connection, before) == {"docs_embedding_idx": (True, "binary", DEFAULT)}
+    assert searched_by(connection, before) == "binary"
+
+
+@pytest.mark.parametrize("command", [build_index, drop_index, rebuild_index])
+def test_collection_that_is_gone(connection: Connection, command: Callable[..., object]) -> None:
+    """Dropped since it was read, or dropped and created anew: nothing is done to what has its name."""
+    before = create_collection(connection, name="docs", model=MODEL, quantization="binary")
+    drop_collection(connection, "docs")
+    with pytest.raises(UnknownCollection):
+        command(connection, before)
+    again = create_collection(connection, name="docs", model=MODEL, quantization="binary")
+    build_index(connection, again)
+
+    with pytest.raises(CollectionConflict, match="created anew"):
+        command(connection, before)
+
+    assert found(connection, again) == {"docs_embedding_idx": (True, "binary", DEFAULT)}
+
+
+def test_collection_is_not_dropped_meanwhile(connection: Connection, database_url: str) -> None:
+    """Somebody's table would let it go while its index is built, and get functions of no collection."""
+    connection.execute("CREATE TABLE articles (id bigint PRIMARY KEY, embedding vector(16))")
+    own = find_own_table(connection, OwnNames(table="articles"))
+    docs = create_collection(connection, name="docs", model=MODEL, own=own, quantization="binary")
+    with (
+        connect(database_url) as other,
+        index_lock(other, docs),
+        pytest.raises(CollectionBusy, match="works on its indexes"),
+    ):
+        drop_collection(connection, "docs")
+
+    drop_collection(connection, "docs")
 
 
 def test_what_cannot_be_is_refused(connection: Connection, database_url: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, LiteralString
 
 import numpy as np
@@ -13,11 +13,16 @@ from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.store.collection import Collection, Quantization, VectorType
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.functions import searched_by
+from embedq_worker.store.index_advice import advice_on
+from embedq_worker.store.index_rebuild import rebuild_index
 from embedq_worker.store.index_session import BuildOptions
+from embedq_worker.store.index_status import index_report
+from embedq_worker.store.index_steps import index_lock, leave_index
 from embedq_worker.store.indexes import build, build_index, drop_index
 from embedq_worker.store.migrations import apply_migrations
 from embedq_worker.store.search import search
-from embedq_worker.store.vector_index import serving, vector_indexes
+from embedq_worker.store.vector_index import usable_quantization, vector_indexes
 
 MODEL = Model(id="small", dimensions=32, allowed_dimensions=DimensionRange(min=1, max=16_000))
 KINDS: list[tuple[VectorType, Literal["halfvec", "binary"]]] = [
@@ -98,7 +103,7 @@ def test_functions_follow_the_index(
     assert drop_index(connection, docs)
 
     assert exact in plan(connection, vectors[0])
-    assert serving(connection, docs) == "none"
+    assert usable_quantization(connection, docs) == "none"
 
 
 def test_index_of_a_killed_command_comes_into_use(connection: Connection) -> None:
@@ -111,6 +116,72 @@ def test_index_of_a_killed_command_comes_into_use(connection: Connection) -> Non
     assert not build_index(connection, docs)
 
     assert ORDERED_BY["binary"] in plan(connection, vectors[0])
+
+
+def again(connection: Connection, docs: Collection) -> None:
+    """Build what is there."""
+    assert not build_index(connection, docs)
+
+
+MENDING: list[Callable[[Connection, Collection], object]] = [
+    again,
+    rebuild_index,
+    lambda connection, _: apply_migrations(connection),
+]
+
+
+@pytest.mark.parametrize("mend", MENDING, ids=["build", "rebuild", "migrate"])
+def test_drop_that_was_killed_is_seen_and_mended(
+    connection: Connection, mend: Callable[[Connection, Collection], object]
+) -> None:
+    """It has taken the functions off the index, which is still there."""
+    docs = collection_of(connection, random_vectors(10), "vector", "binary")
+    build_index(connection, docs)
+    assert advice_on(docs, index_report(connection, docs)) == []
+    leave_index(connection, docs)
+
+    report = index_report(connection, docs)
+    assert (report.quantization, report.searched_by) == ("binary", "none")
+    (advice,) = advice_on(docs, report)
+    assert (advice.code, advice.text[:22]) == ("functions", "searches do not use th")
+
+    mend(connection, docs)
+
+    assert searched_by(connection, docs) == "binary"
+    assert advice_on(docs, index_report(connection, docs)) == []
+
+
+@pytest.mark.parametrize(
+    "mend", [*MENDING[1:], drop_index, build_index], ids=["rebuild", "migrate", "drop", "build"]
+)
+def test_index_that_somebody_dropped_is_missed(
+    connection: Connection, mend: Callable[[Connection, Collection], object]
+) -> None:
+    """Functions that search by it would read every row, and not give the nearest."""
+    docs = collection_of(connection, random_vectors(10), "vector", "halfvec")
+    build_index(connection, docs)
+    connection.execute("DROP INDEX docs_embedding_idx")
+
+    (advice,) = advice_on(docs, index_report(connection, docs))
+    assert (advice.code, advice.text[:34]) == ("functions", "searches miss an index of quantiza")
+
+    mend(connection, docs)
+
+    assert advice_on(docs, index_report(connection, docs)) == []
+
+
+def test_migration_while_an_index_is_dropped(connection: Connection, database_url: str) -> None:
+    """It leaves the functions off the index, although that is still there."""
+    docs = collection_of(connection, random_vectors(10), "vector", "binary")
+    build_index(connection, docs)
+    with connect(database_url) as other, index_lock(other, docs):
+        leave_index(other, docs)
+
+        apply_migrations(connection)
+
+        assert searched_by(connection, docs) == "none"
+    apply_migrations(connection)
+    assert searched_by(connection, docs) == "binary"
 
 
 @pytest.mark.parametrize(("vector_type", "quantization"), KINDS)

@@ -10,6 +10,19 @@ FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
 WHERE nspname = %(schema)s AND proname = ANY (%(names)s)
 ORDER BY 1;
 
+-- name: searched_by
+-- Which vectors a search function of a collection orders by: it depends on what pgvector makes shorter ones with.
+SELECT CASE
+           WHEN bool_or(called.proname = 'binary_quantize') THEN 'binary'
+           WHEN bool_or(called.proname = 'vector_to_halfvec') THEN 'halfvec'
+           ELSE 'none'
+       END
+FROM pg_proc AS searching
+JOIN pg_namespace ON pg_namespace.oid = searching.pronamespace
+JOIN pg_depend ON classid = 'pg_proc'::regclass AND objid = searching.oid AND refclassid = 'pg_proc'::regclass
+JOIN pg_proc AS called ON called.oid = refobjid
+WHERE nspname = %(schema)s AND searching.proname = %(name)s;
+
 -- name: functions_path
 -- The search path that the functions of collections use: pgvector's schema after Postgres' own.
 SELECT 'pg_catalog, ' || quote_ident(nspname)

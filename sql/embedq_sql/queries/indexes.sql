@@ -31,6 +31,10 @@ SELECT pg_try_advisory_lock(73058, %(collection_id)s);
 -- name: unlock_index
 SELECT pg_advisory_unlock(73058, %(collection_id)s);
 
+-- name: keep_from_indexes
+-- Until the transaction ends nobody builds or drops an index of a collection. False: somebody is at it.
+SELECT pg_try_advisory_xact_lock(73058, %(collection_id)s);
+
 -- name: session_setting
 -- A setting for the rest of the session; returns its value as the server understood it.
 SELECT set_config(%(name)s, %(value)s, false);

@@ -39,7 +39,7 @@ def _lines(report: IndexReport, advice: Sequence[Advice]) -> list[str]:
 def _searches(report: IndexReport) -> str:
     if report.searched_by == report.quantization:
         return f"quantization {report.quantization}"
-    return f"quantization {report.quantization} as soon as there is an index of it"
+    return f"quantization {report.quantization}, searched by {report.searched_by}"
 
 
 def _index(each: IndexStatus) -> str:

@@ -14,7 +14,7 @@ from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError, VectorTooLong
 from embedq_worker.store.collection import Collection, Quantization, VectorType, collection_row
 from embedq_worker.store.connections import Connection, store_errors
-from embedq_worker.store.functions import drop_functions, make_functions
+from embedq_worker.store.functions import drop_functions, make_functions, searched_by
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.own_table import OwnTable, check_room, has_columns
 from embedq_worker.store.quantization import MOST_DIMENSIONS
@@ -99,14 +99,19 @@ def drop_collection(connection: Connection, name: str) -> Collection:
     """Drop a collection's table, functions, clusterings, ledger and entry; its dead letters stay. Returns
     what it was. Somebody's own table stays with its vectors and their index.
 
-    Raises ``UnknownCollection``, ``CollectionBusy`` when the table is in use for 10 s, ``CollectionConflict``
-    when something was built on it, and ``StoreError``. Messages that are queued for it are not looked at.
+    Raises ``UnknownCollection``, ``CollectionBusy`` when the table is in use for 10 s or somebody works on
+    its indexes, ``CollectionConflict`` when something was built on it, and ``StoreError``. Messages that are
+    queued for it are not looked at.
     """
     with store_errors(f"collection {name!r} was not dropped"), connection.transaction():
         connection.execute(statement("limit_lock_wait"))
         try:
             connection.execute(statement("lock_collections"))
             collection = get_collection(connection, name)
+            if not _keep_from_indexes(connection, collection):
+                raise CollectionBusy(
+                    f"collection {name!r} was not dropped: somebody works on its indexes; wait for it"
+                )
             drop_functions(connection, collection)
             if collection.is_managed:
                 connection.execute(_compose("drop_collection", collection))
@@ -128,14 +133,17 @@ def drop_collection(connection: Connection, name: str) -> Collection:
 
 def renew_functions(connection: Connection) -> None:
     """Make every collection's functions anew, in the transaction under way; none where the table or a column
-    is gone.
+    is gone. While somebody works on a collection's indexes its functions search by what they do now: whoever
+    that is makes them anew in time.
 
     Raises ``CollectionConflict`` and ``StoreError``.
     """
     connection.execute(statement("lock_collections"))
     for collection in list_collections(connection):
         if _relation(connection, collection) is not None and has_columns(connection, collection):
-            make_functions(connection, collection)
+            is_settled = _keep_from_indexes(connection, collection)
+            by = None if is_settled else searched_by(connection, collection)
+            make_functions(connection, collection, by)
 
 
 def count_rows(connection: Connection, collection: Collection) -> int | None:
@@ -280,6 +288,12 @@ def _relation(connection: Connection, collection: Collection) -> str | None:
     named = {"schema": collection.table_schema, "name": collection.table_name}
     row = connection.execute(statement("relation_kind"), named).fetchone()
     return str(row[0]) if row else None
+
+
+def _keep_from_indexes(connection: Connection, collection: Collection) -> bool:
+    named = {"collection_id": collection.id}
+    (is_free,) = connection.execute(statement("keep_from_indexes"), named).fetchone() or (False,)
+    return bool(is_free)
 
 
 def _compose(name: Literal["collection", "drop_collection"], collection: Collection) -> sql.Composed:

@@ -18,20 +18,21 @@ def build_full_text_index(connection: Connection, collection: Collection, option
     Of the options, memory and workers count. The connection must be in autocommit mode. Raises
     ``CollectionBusy``, ``CollectionConflict`` for a collection without texts, and ``StoreError``.
     """
-    if collection.content_column is None:
+    content = collection.content_column
+    if content is None:
         raise CollectionConflict(
             f"collection {collection.name!r} has no column of texts, so it has no full text search either"
         )
     name = collection.full_text_index_name
     with (
-        index_lock(connection, collection),
+        index_lock(connection, collection) as collection,
         store_errors(f"the full text index of collection {collection.name!r} was not built"),
     ):
         if is_valid(connection, collection, name):
             return False
         drop(connection, collection, name)
         prepare(connection, plain_means(connection, options))
-        create_index(connection, collection, name, _creation(collection, collection.content_column))
+        create_index(connection, collection, name, _creation(collection, content))
         analyze(connection, collection)
     return True
 
@@ -40,7 +41,7 @@ def drop_full_text_index(connection: Connection, collection: Collection) -> bool
     """Drop it; False if there is none. Raises ``CollectionBusy`` and ``StoreError``."""
     name = collection.full_text_index_name
     with (
-        index_lock(connection, collection),
+        index_lock(connection, collection) as collection,
         store_errors(f"the full text index of collection {collection.name!r} was not dropped"),
     ):
         if is_valid(connection, collection, name) is None:

@@ -16,7 +16,7 @@ from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.quantization import ordering
-from embedq_worker.store.vector_index import serving
+from embedq_worker.store.vector_index import usable_quantization
 
 Column = Literal["content_column", "metadata_column"]
 
@@ -51,13 +51,15 @@ class _Made(NamedTuple):
     made_by: str
 
 
-def make_functions(connection: Connection, collection: Collection) -> None:
+def make_functions(
+    connection: Connection, collection: Collection, quantization: Quantization | None = None
+) -> None:
     """Make a collection's functions, or make them anew, in the transaction under way.
 
-    They search by the collection's quantised index once there is one: make them anew after a change of it. A
-    function whose arguments have changed replaces the old one. A template whose result or names of
-    arguments change needs a migration that drops the old function. Raises ``CollectionConflict``, also where
-    a function of such a name is not embedq's, and the driver's errors.
+    They search by an index of that ``quantization``; left out, by the collection's quantised index once there
+    is one: make them anew after a change of it. A function whose arguments have changed replaces the old one.
+    A template whose result or names of arguments change needs a migration that drops the old function. Raises
+    ``CollectionConflict``, also where a function of such a name is not embedq's, and the driver's errors.
     """
     _check_names(collection)
     before = _made(connection, collection)
@@ -67,7 +69,8 @@ def make_functions(connection: Connection, collection: Collection) -> None:
             f"the functions of collection {collection.name!r} were not made: the name of {foreign[0]} is "
             "taken; drop that function, or choose another name for the collection"
         )
-    quantization = serving(connection, collection)
+    if quantization is None:
+        quantization = usable_quantization(connection, collection)
     path = _search_path(connection)
     for name, needed in FUNCTIONS.items():
         if all(getattr(collection, column) is not None for column in needed):
@@ -76,6 +79,15 @@ def make_functions(connection: Connection, collection: Collection) -> None:
         _made(connection, collection)
     ):  # what was replaced is another version by now
         _drop(connection, collection, stale)
+
+
+def searched_by(connection: Connection, collection: Collection) -> Quantization:
+    """What the functions search by as they are now, whether or not there is such an index; none where there
+    are no functions. Raises the driver's errors."""
+    named = {"schema": collection.table_schema, "name": f"{collection.name}_search"}
+    row = connection.execute(statement("searched_by"), named).fetchone()
+    found: Quantization = msgspec.convert(row[0] if row else "none", Quantization)
+    return found
 
 
 def drop_functions(connection: Connection, collection: Collection) -> None:

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from embedq_worker.store.collection import Collection
+from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.index_status import IndexReport, IndexStatus
 
 WORTH_AN_INDEX = 10_000
@@ -21,7 +21,7 @@ DEAD_SHARE = 0.2
 UNUSED_FOR = 86_400.0
 """Seconds of statistics without a scan."""
 
-Code = Literal["missing", "left_behind", "bloated", "dead_rows", "not_used", "memory"]
+Code = Literal["missing", "functions", "left_behind", "bloated", "dead_rows", "not_used", "memory"]
 
 
 class Advice(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,7 +35,7 @@ def advice_on(collection: Collection, report: IndexReport) -> list[Advice]:
     """Everything that should be done; nothing while somebody works on its indexes."""
     if report.rows is None or report.is_worked_on:
         return []
-    said = [*_missing(collection, report), *_left_behind(collection, report)]
+    said = [*_functions(report), *_missing(collection, report), *_left_behind(collection, report)]
     for index in report.indexes:
         if index.valid and index.kind == "vector":
             said += [
@@ -48,11 +48,29 @@ def advice_on(collection: Collection, report: IndexReport) -> list[Advice]:
 
 def serves(report: IndexReport) -> bool:
     """Whether the collection's functions have an index to search by."""
-    return any(index.valid and index.quantization == report.searched_by for index in report.indexes)
+    return _has_index(report, report.searched_by)
+
+
+def _has_index(report: IndexReport, quantization: Quantization) -> bool:
+    return any(index.valid and index.quantization == quantization for index in report.indexes)
+
+
+def _functions(report: IndexReport) -> Iterator[Advice]:
+    """A command that was killed leaves functions and index apart, and so does somebody who drops an index."""
+    if report.searched_by != "none" and not serves(report):
+        said = f"searches miss an index of quantization {report.searched_by}: they read every row, inexactly"
+    elif report.searched_by != report.quantization and _has_index(report, report.quantization):
+        said = f"searches do not use the index of quantization {report.quantization}"
+    else:
+        return
+    yield Advice(code="functions", text=f"{said}: run `embedq migrate`, which makes the functions anew")
 
 
 def _missing(collection: Collection, report: IndexReport) -> Iterator[Advice]:
-    if not serves(report) and (report.rows or 0) > WORTH_AN_INDEX:
+    if (
+        not (serves(report) or _has_index(report, report.quantization))
+        and (report.rows or 0) > WORTH_AN_INDEX
+    ):
         yield Advice(
             code="missing", text=f"searches read every row: run `embedq index build {collection.name}`"
         )

@@ -12,7 +12,7 @@ from psycopg import errors, sql
 from embedq_sql import statement, template
 from embedq_worker.errors import CollectionBusy
 from embedq_worker.store.collection import Collection, Quantization
-from embedq_worker.store.collections import column_type, get_collection
+from embedq_worker.store.collections import column_type
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import make_functions
 from embedq_worker.store.index_session import BuildOptions
@@ -40,8 +40,7 @@ def rebuild_index(
     that cannot hold the vectors, and ``StoreError``.
     """
     changes = changes or Changes()
-    with index_lock(connection, collection):
-        before = get_collection(connection, collection.name)
+    with index_lock(connection, collection) as before:
         wanted = msgspec.structs.replace(before, quantization=changes.quantization or before.quantization)
         column_type(wanted.dimensions, wanted.vector_type, wanted.quantization)
         options = rebuild_options(connection, before, changes)
@@ -84,7 +83,8 @@ def _swap(connection: Connection, before: Collection, wanted: Collection) -> Non
             if wanted.quantization != before.quantization:
                 named = {"collection_id": wanted.id, "quantization": wanted.quantization}
                 connection.execute(statement("quantize_collection"), named)
-                make_functions(connection, wanted)
+            if not before.quantization == wanted.quantization == "none":
+                make_functions(connection, wanted)  # before, there may have been no index to search by
     except errors.LockNotAvailable as error:
         raise CollectionBusy(
             f"the new index of collection {wanted.name!r} is built but not in use: the registry or an index "

@@ -10,10 +10,11 @@ from embedq_sql import statement
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import count_rows
 from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.functions import searched_by
 from embedq_worker.store.index_progress import Progress, progress_of
 from embedq_worker.store.index_size import disk_bytes
 from embedq_worker.store.index_steps import is_valid
-from embedq_worker.store.vector_index import VectorIndex, serving, vector_indexes
+from embedq_worker.store.vector_index import VectorIndex, vector_indexes
 
 
 class IndexStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,7 +48,7 @@ class IndexReport(msgspec.Struct, frozen=True, kw_only=True):
     collection: str
     quantization: Quantization
     searched_by: Quantization
-    """What its functions order by now: the quantisation once there is an index of it, else none."""
+    """What its functions order by now: should be the quantisation once there is an index of it, else none."""
     rows: int | None
     """Null when somebody dropped the table; an estimate above 100,000."""
     dead_rows: int
@@ -79,6 +80,7 @@ def index_report(connection: Connection, collection: Collection) -> IndexReport:
         table = _table(connection, collection)
         usage = _usage(connection, collection)
         has_full_text = is_valid(connection, collection, collection.full_text_index_name)
+        by = searched_by(connection, collection)
     vectors = vector_indexes(connection, collection)
     indexes = [_vector_status(collection, each, rows or 0, *usage.get(each.name, (0, 0))) for each in vectors]
     if has_full_text is not None:
@@ -88,7 +90,7 @@ def index_report(connection: Connection, collection: Collection) -> IndexReport:
     return IndexReport(
         collection=collection.name,
         quantization=collection.quantization,
-        searched_by=serving(connection, collection),
+        searched_by=by,
         rows=rows,
         dead_rows=table.dead_rows,
         vacuumed_ago=table.vacuumed_ago,

@@ -5,26 +5,32 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import msgspec
 from psycopg import errors, sql
 
 from embedq_sql import statement, template
 from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
 from embedq_worker.store.collection import Collection, Quantization
+from embedq_worker.store.collections import get_collection
 from embedq_worker.store.connections import Connection, store_errors
-from embedq_worker.store.functions import make_functions
+from embedq_worker.store.functions import make_functions, searched_by
+from embedq_worker.store.vector_index import usable_quantization
 
 
 @contextmanager
-def index_lock(connection: Connection, collection: Collection) -> Iterator[None]:
-    """One build, rebuild or drop of a collection's indexes at a time. Raises ``CollectionBusy`` at once."""
+def index_lock(connection: Connection, collection: Collection) -> Iterator[Collection]:
+    """One build, rebuild or drop of a collection's indexes at a time; gives the collection as it is by now.
+
+    Until it is let go the collection keeps its quantisation and its column, and is not dropped. Raises
+    ``CollectionBusy`` at once, ``UnknownCollection`` and ``CollectionConflict`` where the collection is not
+    there any more, and ``StoreError``.
+    """
     named = {"collection_id": collection.id}
     if not _is_true(connection, "try_lock_index", named):
         raise CollectionBusy(
-            f"another session builds or drops an index of collection {collection.name!r}; wait for it"
+            f"another session works on the indexes of collection {collection.name!r}; wait for it"
         )
     try:
-        yield
+        yield _now(connection, collection)
     finally:
         if not connection.closed:
             _is_true(connection, "unlock_index", named)
@@ -73,16 +79,38 @@ def analyze(connection: Connection, collection: Collection) -> None:
     connection.execute(sql.SQL(template("analyze")).format(table=collection.table))
 
 
-def search_by(connection: Connection, collection: Collection, quantization: Quantization) -> None:
-    """Make a quantised collection's functions anew; those of any other do not depend on its index.
+def use_index(connection: Connection, collection: Collection) -> None:
+    """Let the collection's functions search by its index, and by the vectors where it has none.
 
-    Raises ``CollectionConflict`` and the driver's errors.
+    The caller holds ``index_lock``. Raises ``CollectionConflict`` and the driver's errors.
     """
-    if collection.quantization == "none" or collection.is_shadow:
+    _let_search_by(connection, collection, usable_quantization(connection, collection))
+
+
+def leave_index(connection: Connection, collection: Collection) -> None:
+    """Let the collection's functions search by the vectors; otherwise as ``use_index``."""
+    _let_search_by(connection, collection, "none")
+
+
+def _let_search_by(connection: Connection, collection: Collection, quantization: Quantization) -> None:
+    """Make the functions anew unless they do so already; those for vectors do not depend on an index."""
+    if collection.is_shadow or searched_by(connection, collection) == quantization:
         return
     with connection.transaction():
         connection.execute(statement("lock_collections"))
-        make_functions(connection, msgspec.structs.replace(collection, quantization=quantization))
+        make_functions(connection, collection, quantization)
+
+
+def _now(connection: Connection, collection: Collection) -> Collection:
+    found = get_collection(connection, collection.name)
+    if collection.is_shadow and found.shadow is not None:
+        found = found.as_shadow()
+    if (found.id, found.generation) != (collection.id, collection.generation):
+        raise CollectionConflict(
+            f"collection {collection.name!r} was created anew or has other vectors since it was looked up: "
+            "run the command again"
+        )
+    return found
 
 
 def _is_true(connection: Connection, name: str, parameters: dict[str, int]) -> bool:

@@ -9,7 +9,15 @@ from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.index_session import BuildOptions, means_of, prepare
-from embedq_worker.store.index_steps import analyze, create_index, drop, index_lock, is_valid, search_by
+from embedq_worker.store.index_steps import (
+    analyze,
+    create_index,
+    drop,
+    index_lock,
+    is_valid,
+    leave_index,
+    use_index,
+)
 from embedq_worker.store.quantization import index_key
 from embedq_worker.store.vector_index import VectorIndex, vector_indexes
 
@@ -22,33 +30,35 @@ def build_index(connection: Connection, collection: Collection, options: BuildOp
     ``CollectionConflict`` for an index with other options, and ``StoreError``.
     """
     options = options or BuildOptions()
-    with index_lock(connection, collection):
+    with index_lock(connection, collection) as collection:
         is_there = _has_index(connection, collection, options)
         with store_errors(f"the index of collection {collection.name!r} was not built"):
             if not is_there:
                 _drop_all(connection, collection)
                 build(connection, collection, collection.index_name, options)
             # Also when it is there: Postgres finishes a build whose client was killed.
-            search_by(connection, collection, collection.quantization)
+            use_index(connection, collection)
     return not is_there
 
 
 def drop_index(connection: Connection, collection: Collection) -> bool:
     """Drop the index that ``build_index`` made, and what an interrupted rebuild left; False if there is none.
 
-    Raises ``CollectionBusy`` and ``StoreError``.
+    Raises ``CollectionBusy``, ``CollectionConflict`` and ``StoreError``.
     """
     with (
-        index_lock(connection, collection),
+        index_lock(connection, collection) as collection,
         store_errors(f"the index of collection {collection.name!r} was not dropped"),
     ):
-        if all(is_valid(connection, collection, name) is None for name in _names(collection)):
-            return False
-        # First: without their index, functions that search by it would read every row for an answer that is
-        # not exact.
-        search_by(connection, collection, "none")
-        _drop_all(connection, collection)
-    return True
+        is_there = any(is_valid(connection, collection, name) is not None for name in _names(collection))
+        if is_there:
+            # First: without their index, functions that search by it would read every row for an answer that
+            # is not exact.
+            leave_index(connection, collection)
+            _drop_all(connection, collection)
+        # Somebody's index may serve as well, and a drop that was killed may have left functions without one.
+        use_index(connection, collection)
+    return is_there
 
 
 def build(connection: Connection, collection: Collection, name: str, options: BuildOptions) -> None:

@@ -30,8 +30,8 @@ def vector_indexes(connection: Connection, collection: Collection) -> list[Vecto
         return [VectorIndex(*row) for row in connection.execute(statement("vector_indexes"), named)]
 
 
-def serving(connection: Connection, collection: Collection) -> Quantization:
-    """What functions are to search by: the collection's quantisation once there is an index of it, else the
+def usable_quantization(connection: Connection, collection: Collection) -> Quantization:
+    """What functions should search by: the collection's quantisation once there is an index of it, else the
     vectors themselves, so that without an index every answer is exact. Raises ``StoreError``."""
     held = {index.quantization for index in vector_indexes(connection, collection) if index.valid}
     return collection.quantization if collection.quantization in held else "none"
