@@ -12,16 +12,9 @@ from hypothesis import strategies as st
 
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
-from embedq_worker.engine import splitter as module
-from embedq_worker.engine.splitter import (
-    MOST_TRIES,
-    Chunker,
-    Cutter,
-    Span,
-    SplitFailed,
-    Splitter,
-    splitter_of,
-)
+from embedq_worker.engine import chunking as module
+from embedq_worker.engine.chunking import Span, SplitFailed
+from embedq_worker.engine.splitter import MOST_TRIES, Chunker, Cutter, Splitter, splitter_of
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, OnTooLong
 from embedq_worker.tokens import Counter
@@ -96,6 +89,8 @@ def test_chunks_cover_the_text(model: Model, tokens: int, overlap: int) -> None:
     @example("x" * 3000)
     @example(" " * 2000 + "a" + " " * 2000 + "b")
     @example("中" * 900)
+    @example("ok 200\n" * 900)
+    @example(PROSE * 9 + "x1" * 900 + "\n\n" + PROSE * 9)
     def check(text: str) -> None:
         spans = chunker.spans(text)
         assert spans == Chunker(collection(tokens=tokens, overlap=overlap), model).spans(text)
@@ -112,7 +107,7 @@ def assert_covered(text: str, spans: list[Span], overlap: int, splitter: Splitte
     end = 0
     before = -1
     for start, chunk in spans:
-        assert chunk
+        assert chunk.strip()
         assert text.startswith(chunk, start)
         assert start > before
         assert not text[end:start].strip()
@@ -174,6 +169,22 @@ def test_no_character_is_cut_in_two(whole: str) -> None:
         assert len(cut) > 30 / len(whole)
 
 
+@pytest.mark.parametrize("splitter", [Cutter(OPENAI), Cutter(SMALL), Cutter(CAPPED)])
+def test_a_text_that_begins_with_much_space(splitter: Splitter) -> None:
+    """It is cut from its first word on: services refuse what is blank."""
+    (cut,) = splitter.split(" " * 990_000 + "abc")
+    assert cut == "abc"
+    (cut,) = splitter.split("\n" * 990_000 + PROSE * 4000)
+    assert PROSE.startswith(cut[: len(PROSE)])
+    assert cut.strip()
+
+
+def test_a_heap_of_accents_is_cut_like_a_word() -> None:
+    """Nothing that long is drawn as one."""
+    (cut,) = Cutter(CAPPED).split("e" + "\u0301" * 1000)
+    assert len(cut) > 40
+
+
 def test_no_text_is_cut_for_a_doubtful_estimate() -> None:
     """The service is asked first, up to twice the limit; with a tokenizer there is no doubt."""
     cutter = Cutter(SMALL)
@@ -211,6 +222,58 @@ def test_a_long_text_takes_no_minute(text: str, tokens: int) -> None:
     chunks = chunker.split(text)
     assert time.monotonic() - began < 30
     assert max(chunker.size(chunk) for chunk in chunks) <= tokens
+
+
+class Measured:
+    """How much a chunker has measured: texts, and characters that were counted exactly."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.texts = self.characters = 0
+        weigh, estimate = Counter.weigh, Counter.estimate
+
+        def weighed(counter: Counter, text: str) -> float:
+            self.texts += 1
+            self.characters += len(text)
+            return weigh(counter, text)
+
+        def estimated(counter: Counter, text: str) -> float:
+            self.texts += 1
+            return estimate(counter, text)
+
+        monkeypatch.setattr(Counter, "weigh", weighed)
+        monkeypatch.setattr(Counter, "estimate", estimated)
+
+    def of(self, chunker: Chunker, text: str) -> tuple[int, int]:
+        """While this text was split."""
+        self.texts = self.characters = 0
+        chunker.split(text)
+        return self.texts, self.characters
+
+
+@pytest.mark.parametrize("overlap", [0, 4095])
+@pytest.mark.parametrize("line", ["a\n", "ok 200\n", "17,ok\n"])
+def test_short_lines_are_no_more_work_than_prose(
+    line: str, overlap: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Twice the text is twice the work; each character is counted a few times, whatever the lines are."""
+    measured = Measured(monkeypatch)
+    chunker = Chunker(collection(tokens=8191, overlap=overlap), OPENAI)
+    size = 100_000
+    texts, characters = measured.of(chunker, line * (size // len(line)))
+    more_texts, more_characters = measured.of(chunker, line * (2 * size // len(line)))
+    assert more_texts <= 2.5 * texts
+    assert more_characters <= 2.5 * characters
+    assert characters <= 8 * size
+    of_prose, _ = measured.of(chunker, PROSE * (size // len(PROSE)))
+    assert texts <= 8 * of_prose  # the prose makes a quarter of the chunks
+
+
+def test_a_chunker_that_is_stopped_fails_soon() -> None:
+    """Nobody waits for its chunks: a worker that stops does not either."""
+    chunker = Chunker(collection(tokens=64), OPENAI)
+    chunker.stop()
+    with pytest.raises(SplitFailed, match="stopped"):
+        chunker.split(PROSE * 40)
 
 
 class Panic(BaseException):

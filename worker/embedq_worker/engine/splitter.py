@@ -6,14 +6,13 @@ same rows; and on whether the model's tokenizer is installed, which counts exact
 
 from __future__ import annotations
 
-import unicodedata
 from abc import ABC, abstractmethod
 from math import ceil, inf
 
-from semantic_text_splitter import TextSplitter
-
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
+from embedq_worker.engine.chunking import Chunking, Sizes, Span, SplitFailed
+from embedq_worker.engine.graphemes import whole_until
 from embedq_worker.store.collection import Collection
 from embedq_worker.tokens import Counter
 
@@ -23,23 +22,12 @@ _SMALLER = 2 / 3
 """What is left of a text's tokens each time."""
 _MARGIN = 0.88
 """Of the model's limit, where tokens are not counted exactly."""
-_CHUNKS_AT_ONCE = 2.5
-"""Chunks of a window. The splitter takes quadratic time for a text without sentences or lines."""
 _LOOK_BACK = 0.1
 """Of a text that is cut, how much is given up to end with a word."""
+_LONGEST_WHOLE = 64
+"""Characters that may be drawn as one: what is longer is cut anywhere."""
 _DOUBT = 2
 """Times the limit that a text may have by estimate, and is asked for whole first."""
-_JOINER = "\N{ZERO WIDTH JOINER}"
-_MODIFIERS = range(0x1F3FB, 0x1F400)
-"""Skin tones."""
-
-
-Span = tuple[int, str]
-"""Where in a text a chunk begins, in characters, and the chunk."""
-
-
-class SplitFailed(Exception):
-    """The splitter library broke down over a text."""
 
 
 class Splitter(ABC):
@@ -48,6 +36,7 @@ class Splitter(ABC):
     def __init__(self, model: Model, tokens: int) -> None:
         """``tokens`` of a part at most, as far as the model takes them."""
         self._counter = Counter(model)
+        self._is_stopped = False
         prefix = model.document_prefix
         limit = min(model.max_tokens, model.max_request_tokens)
         if not self._counter.is_exact:
@@ -66,8 +55,17 @@ class Splitter(ABC):
         """The tokens of ``text``; where its characters are nearer their limit, as many as to be as near."""
         return ceil(self._weigh(text))
 
+    def stop(self) -> None:
+        """Nobody waits for anything any more: what is being split fails soon. From any thread."""
+        self._is_stopped = True
+
     def _weigh(self, text: str) -> float:
-        tokens = self._counter.weigh(text)
+        return self._at_least_by_characters(text, self._counter.weigh(text))
+
+    def _estimate(self, text: str) -> float:
+        return self._at_least_by_characters(text, self._counter.estimate(text))
+
+    def _at_least_by_characters(self, text: str, tokens: float) -> float:
         if self.most_characters == inf:
             return tokens
         return max(tokens, count_characters(text) * self.most_tokens / self.most_characters)
@@ -76,7 +74,7 @@ class Splitter(ABC):
     def split(self, text: str, refusals: int = 0) -> list[str]:
         """The parts to embed; ``text`` alone where it is within the limits.
 
-        ``refusals``: how often the service called it too long. Takes up to seconds, for a thread. Raises
+        ``refusals``: how often the service called it too long. Takes up to two seconds, for a thread. Raises
         ``SplitFailed``.
         """
 
@@ -100,16 +98,14 @@ class Chunker(Splitter):
             most = max(1, int(min(most, size) * _SMALLER))
         elif size <= most:
             return [(0, text)]
-        window = int(_CHUNKS_AT_ONCE * min(most * len(text) / size, self.most_characters))
-        return _windowed(self._library(most), text, max(16, window)) or [(0, text)]
-
-    def _library(self, most: int) -> TextSplitter:
-        """It takes for granted that nothing is larger than its bytes, so it is told sizes that are not."""
         unit = max(self._counter.most_per_byte, self.most_tokens / self.most_characters)
-        overlap = min(self._overlap, most // 2)
-        return TextSplitter.from_callback(
-            lambda text: ceil(self._weigh(text) / unit), max(1, int(most / unit)), int(overlap / unit)
-        )
+        sizes = Sizes(self._weigh, self._estimate, not self._counter.is_exact, unit)
+        chunking = Chunking(sizes, most, self._overlap, self._go_on)
+        return chunking.spans(text, len(text) / size) or [(0, text)]
+
+    def _go_on(self) -> None:
+        if self._is_stopped:
+            raise SplitFailed("stopped")
 
 
 class Cutter(Splitter):
@@ -128,7 +124,7 @@ class Cutter(Splitter):
         most = self.most_tokens
         if refusals:
             most = int(min(most, size * _SMALLER) * _SMALLER ** (refusals - 1))
-        return [self._cut(text, max(1, most))]
+        return [self._cut(text.strip() or text, max(1, most))]
 
     def _cut(self, text: str, most: int) -> str:
         low, high = 1, len(text)
@@ -148,56 +144,12 @@ def splitter_of(collection: Collection, model: Model) -> Splitter | None:
     return Cutter(model) if collection.on_too_long == "truncate" else None
 
 
-def _windowed(splitter: TextSplitter, text: str, window: int) -> list[Span]:
-    """Chunks of a text of any length: of each window all but the last, which the next window begins with."""
-    spans: list[Span] = []
-    start = 0
-    while start < len(text):
-        found = _chunk(splitter, text[start : start + window])
-        is_end = start + window >= len(text)
-        kept = found if is_end or len(found) < 2 else found[:-1]
-        spans += [(start + offset, chunk) for offset, chunk in kept]
-        if is_end:
-            break
-        start += _passed(found, window)
-    return spans
-
-
-def _passed(found: list[Span], window: int) -> int:
-    """The characters of a window that the next one need not begin with."""
-    if len(found) > 1:
-        return found[-1][0]
-    return found[0][0] + len(found[0][1]) if found else window
-
-
-def _chunk(splitter: TextSplitter, text: str) -> list[Span]:
-    try:
-        return splitter.chunk_indices(text)
-    except Exception:
-        raise
-    except BaseException as panic:  # of Rust: no Exception, and nobody above expects it
-        raise SplitFailed(type(panic).__name__) from None
-
-
 def _boundary(text: str, end: int) -> int:
     """The end of the last word before ``end``, if it is near, else that of the last whole character there."""
     if end >= len(text):
         return len(text)
-    for at in range(end, end - int(end * _LOOK_BACK) - 1, -1):
-        if text[at].isspace() and at:
+    least = max(1, end - int(end * _LOOK_BACK))
+    for at in range(end, least - 1, -1):
+        if text[at].isspace():
             return at
-    at = end
-    while at > 1 and _continues(text, at):
-        at -= 1
-    return at
-
-
-def _continues(text: str, at: int) -> bool:
-    """Whether the character at ``at`` is drawn together with the one before."""
-    character = text[at]
-    return (
-        unicodedata.combining(character) > 0
-        or unicodedata.category(character) in ("Mn", "Me", "Mc")
-        or ord(character) in _MODIFIERS
-        or _JOINER in (character, text[at - 1])
-    )
+    return whole_until(text, end, max(1, min(least, end - _LONGEST_WHOLE)))

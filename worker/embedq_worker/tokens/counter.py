@@ -40,3 +40,7 @@ class Counter:
         """The same before it is rounded up."""
         exact = None if self._tokenizer is None else self._tokenizer.count(text)
         return self._weights.tokens(features(text)) if exact is None else exact
+
+    def estimate(self, text: str) -> float:
+        """The same by the weights, whether or not the tokenizer is there."""
+        return self._weights.tokens(features(text))
