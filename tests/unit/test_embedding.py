@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
+import subprocess
+import sys
+import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -12,8 +15,10 @@ import numpy as np
 import pytest
 
 from embedq_worker.catalogue import Model
+from embedq_worker.engine import embedding as module
+from embedq_worker.engine.chunking import SplitFailed
 from embedq_worker.engine.embedding import Embeddings
-from embedq_worker.engine.splitter import MOST_TRIES, SplitFailed, Splitter
+from embedq_worker.engine.splitter import MOST_TRIES, Splitter
 from embedq_worker.engine.texts import Shape, Waiter
 from embedq_worker.engine.work import Hold, RunningItem, RunningJob, Vector, content_hash
 from embedq_worker.errors import ApiError, BadInput, NotCalled
@@ -229,3 +234,71 @@ async def test_who_waits_no_more() -> None:
         assert not any(waiter.is_gone for _, waiter in dropped.asked)
         dropped.embeddings.let_go()
         assert all(waiter.is_gone for _, waiter in dropped.asked)
+
+
+async def test_texts_wait_to_be_split_while_many_parts_are_in_hand(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Vectors take memory; what the service refuses is made smaller all the same, for others wait for it."""
+    monkeypatch.setattr(module, "MOST_PARTS", 2)
+    async with splitting("aa bb cc") as (service, first):
+        second = service.item("dd ee ff")
+        service.embeddings.ask(second)
+        service.asked[0][1].refused(too_long(), 1)
+        await service.news(5)
+        for text, waiter in service.asked[1:4]:
+            waiter.embedded(vector(text), 1, 1)
+        assert len(service.asked) == 5
+        service.asked[4][1].embedded(vector("a"), 1, 1)
+        assert service.embedded == [first]
+        await service.news(8)
+        third = service.item("gg hh")
+        service.embeddings.ask(third)
+        service.asked[5][1].refused(BadInput(400, "custom"), 1)
+        await service.news(10)
+    assert [item for item, _ in service.refused] == [second]
+    assert [text for text, _ in service.asked[8:]] == ["gg", "hh"]
+
+
+class Endless(AtSpaces):
+    """Splits until it is stopped."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.has_begun = threading.Event()
+        self.is_told = threading.Event()
+
+    def split(self, text: str, refusals: int = 0) -> list[str]:  # noqa: ARG002  # as its base
+        """Fails once it is told."""
+        self.has_begun.set()
+        assert self.is_told.wait(30)
+        raise SplitFailed
+
+    def stop(self) -> None:
+        """Tell it."""
+        self.is_told.set()
+
+
+async def test_a_worker_that_stops_splits_no_more() -> None:
+    """The text that is being split is let go of: the next process splits it."""
+    splitter = Endless()
+    service = Service(splitter)
+    running = asyncio.create_task(service.embeddings.run())
+    service.embeddings.ask(service.item("a b"))
+    assert await asyncio.to_thread(splitter.has_begun.wait, 30)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert splitter.is_told.is_set()
+
+
+def test_a_process_ends_while_a_text_is_split() -> None:
+    """Whatever the library is at."""
+    script = """
+import asyncio, threading
+from embedq_worker.engine.splitting import THREAD
+begun = threading.Event()
+async def main():
+    running = asyncio.wrap_future(THREAD.submit(lambda: begun.set() or threading.Event().wait(100)))
+    await asyncio.to_thread(begun.wait)
+    running.cancel()
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)

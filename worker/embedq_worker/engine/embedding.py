@@ -2,8 +2,9 @@
 
 A part is asked for like any other text: it shares requests, and equal texts are asked for once. An item goes
 on when its last vector has come, and dies as a whole where the service refuses one of its parts. Long texts
-are split in a thread first, one after the other; where the service calls a part too long all the same, it is
-made smaller a few times.
+are split in a thread first, one after the other, and only while few parts are in hand: a message of some
+kilobytes can mean thousands of vectors. Where the service calls a part too long all the same, it is made
+smaller a few times.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from functools import partial
 
 from embedq_worker.engine.shadowing import Shadowing
 from embedq_worker.engine.splitter import MOST_TRIES, Splitter
+from embedq_worker.engine.splitting import THREAD
 from embedq_worker.engine.steady import described, steadily
 from embedq_worker.engine.texts import Asker, Shape, Waiter
 from embedq_worker.engine.work import RunningItem, Vector, content_hash
@@ -26,6 +28,9 @@ from embedq_worker.store.rows import Part
 
 logger = logging.getLogger(__name__)
 
+MOST_PARTS = 8_192
+"""Parts in hand of one collection from which on no other text is split: 50 MB of vectors of 1,536 dimensions.
+Too few leave requests unfilled, too many fill the memory."""
 _ASK_PARTS = 100
 """Parts that are asked for in one go."""
 _ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
@@ -60,7 +65,9 @@ class Embeddings:
         self._refused = refused
         self._cuts = collection.on_too_long == "truncate"
         self._long: deque[_WaitingPart] = deque()
-        self._arrived = asyncio.Event()
+        self._in_hand = 0
+        """Parts of texts that were split, save for one a text."""
+        self._changed = asyncio.Event()
         self.waiting = 0
         """Items whose vectors are waited for."""
         self.is_over = False
@@ -68,13 +75,18 @@ class Embeddings:
 
     async def run(self) -> None:
         """Split long texts for ever, where they are split at all."""
-        if self._splitter is not None:
-            step = partial(self._split_next, self._splitter)
+        if self._splitter is None:
+            return
+        step = partial(self._split_next, self._splitter)
+        try:
             await steadily(step, f"splitting texts of collection {self._collection.name}")
+        finally:
+            self._splitter.stop()
 
     def let_go(self) -> None:
         """The collection was dropped, or has moved to another model: nobody waits any more."""
         self.is_over = True
+        self._changed.set()
 
     def hurry(self) -> None:
         """Wait no more for what is not needed."""
@@ -116,6 +128,11 @@ class Embeddings:
         self._split(part)
         return True
 
+    def have(self, parts: int) -> None:
+        """So many parts more are in hand, or fewer."""
+        self._in_hand += parts
+        self._changed.set()
+
     def _ask_for(self, parts: Sequence[_WaitingPart]) -> None:
         for part in parts:
             item = part.item
@@ -137,19 +154,30 @@ class Embeddings:
         self._embedded(item)
 
     def _split(self, part: _WaitingPart) -> None:
-        self._long.append(part)
-        self._arrived.set()
+        """What was refused comes first: the other parts of its item are in hand already."""
+        if part.refusals:
+            self._long.appendleft(part)
+        else:
+            self._long.append(part)
+        self._changed.set()
+
+    def _may_split(self) -> bool:
+        if not self._long:
+            return False
+        part = self._long[0]
+        return part.refusals > 0 or part.is_gone or self._in_hand < MOST_PARTS
 
     async def _split_next(self, splitter: Splitter) -> None:
-        while not self._long:
-            self._arrived.clear()
-            await self._arrived.wait()
+        while not self._may_split():
+            self._changed.clear()
+            await self._changed.wait()
         part = self._long.popleft()
         if part.is_gone:
             part.refused(_ABANDONED, 0)
             return
         try:
-            texts = await asyncio.to_thread(splitter.split, part.content, part.refusals)
+            work = partial(splitter.split, part.content, part.refusals)
+            texts = await asyncio.wrap_future(THREAD.submit(work))
         except Exception as error:
             logger.error("a text could not be split: %s", described(error))
             part.refused(BadInput(code="not_split"), 0)
@@ -207,6 +235,8 @@ class _InParts:
         at = self.parts.index(part)
         self.parts[at : at + 1] = smaller
         self._missing += len(smaller) - 1
+        if not self._is_over:
+            self._embeddings.have(len(smaller) - 1)
         return smaller
 
     def embedded(self, tokens: int, attempts: int) -> None:
@@ -216,7 +246,7 @@ class _InParts:
         item.attempts = max(item.attempts, attempts)
         self._missing -= 1
         if not self._missing and not self._is_over:
-            self._is_over = True
+            self._end()
             came = [Part(part.content, part.vector) for part in self.parts if part.vector is not None]
             self._embeddings.came(item, tuple(came))
 
@@ -224,11 +254,15 @@ class _InParts:
         """A part will have no vector as it is; the others are not waited for any more."""
         if self._is_over or self._embeddings.make_smaller(part, error):
             return
-        self._is_over = True
+        self._end()
         self.item.attempts = max(self.item.attempts, attempts)
         came = ((each.asked, each.vector) for each in self.parts)
         self.item.remember(self._embeddings.layout.generation, came)
         self._embeddings.fail(self.item, error)
+
+    def _end(self) -> None:
+        self._is_over = True
+        self._embeddings.have(1 - len(self.parts))
 
 
 class _WaitingPart:
@@ -258,7 +292,7 @@ class _WaitingPart:
     def cut(self, text: str) -> list[_WaitingPart]:
         """Ask for the beginning of the content alone; the content is stored all the same."""
         self.asked = text
-        self.item.truncated = text != self.content
+        self.item.truncated = text.strip() != self.content.strip()
         return [self]
 
     def divide(self, texts: Sequence[str]) -> list[_WaitingPart]:
