@@ -148,7 +148,7 @@ COMMENT ON COLUMN embedq.dead_letter.number IS 'In order of arrival.';
 COMMENT ON COLUMN embedq.dead_letter.collection IS 'The collection''s name, which may be unknown here; null if the message named none.';
 COMMENT ON COLUMN embedq.dead_letter.item_id IS 'The item''s id; null for a message that is no job.';
 COMMENT ON COLUMN embedq.dead_letter.version IS 'The item''s version; of an item or message that names none, when it was enqueued, in microseconds.';
-COMMENT ON COLUMN embedq.dead_letter.class IS 'text: of this text; row: of this row; not_a_job; killer: it killed its worker.';
+COMMENT ON COLUMN embedq.dead_letter.class IS 'text: of this text; row: of this row; successor: its item is stored, but the model that the collection moves to refuses the text; not_a_job; killer: it killed its worker.';
 COMMENT ON COLUMN embedq.dead_letter.status IS 'The API''s HTTP status.';
 COMMENT ON COLUMN embedq.dead_letter.code IS 'Short name of the reason: the API''s, the contract''s rule, or an SQLSTATE.';
 COMMENT ON COLUMN embedq.dead_letter.parameter IS 'The request''s field that the API objects to.';

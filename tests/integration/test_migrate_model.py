@@ -7,6 +7,7 @@ from collections import Counter
 import numpy as np
 
 from embedq.testing import faults, vector_of
+from tests.integration.test_long_texts import LONG
 from tests.support.moving import SALT, Moving, give_two_models
 from tests.support.stack import DIMENSIONS, MODEL, Stack
 
@@ -70,7 +71,7 @@ def test_without_load(stack: Stack) -> None:
         said = stack.command(*TO_NEW, code=1)
         assert "1 rows of docs have no vector of text-embedding-3-large still" in said
         found = stack.sql("SELECT item_id, class, source FROM embedq.dead_letter")
-        assert found == [("bad", "text", "embedq collection migrate")]
+        assert found == [("bad", "successor", "embedq collection migrate")]
         assert "have no vector" in migrate(stack, "--switch", code=1)
 
         producer.delete("docs", ["bad"])
@@ -106,3 +107,30 @@ def test_model_that_is_down_holds_nobody_up(stack: Stack) -> None:
         assert stack.sql("SELECT count(*) FROM docs WHERE embedding_g2 IS NULL") == [(40,)]
         migrate(stack, "--abandon")
         assert stack.stored("docs") == {str(n): f"text {n}" for n in range(40)}
+
+
+def test_replayed_letter_of_a_fill_leaves_the_item_alone(stack: Stack) -> None:
+    """A chunk that the new model refuses: the letter is replayed, and the document stays as it is."""
+    give_two_models(stack.api, MODEL, NEW)
+    stack.create("docs", "--on-too-long", "chunk", "--chunk-tokens", "80", "--chunk-overlap", "0")
+    rows = "SELECT id, chunk, content, metadata, version FROM docs ORDER BY id, chunk"
+    with stack.worker(), stack.producer() as producer:
+        producer.enqueue("docs", id="long", text="POISON. " + LONG, metadata={"kept": True})
+        stack.wait_until_done()
+        before = stack.sql(rows)
+        assert len(before) > 1
+        stack.api.inject(faults.BadText(), model=NEW, marker="POISON")
+        stack.command(*TO_NEW, code=1)
+        asked = sum(call.model == NEW for call in stack.api.calls())
+        assert stack.sql("SELECT item_id, class FROM embedq.dead_letter") == [("long", "successor")]
+        stack.command("dead-letters", "replay", "docs")
+        stack.wait_until_done()
+        assert stack.sql(rows) == before
+        assert sum(call.model == NEW for call in stack.api.calls()) > asked
+        assert stack.sql("SELECT item_id, class FROM embedq.dead_letter") == [("long", "successor")]
+        producer.enqueue("docs", id="long", text=LONG)
+        stack.wait_until_done()
+        migrate(stack)
+        stack.command("dead-letters", "replay", "docs")
+        stack.wait_until_done()
+        assert stack.sql("SELECT count(*) FROM embedq.dead_letter") == [(0,)]

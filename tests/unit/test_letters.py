@@ -7,6 +7,7 @@ import json
 from datetime import UTC, datetime
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,7 @@ from embedq_worker.engine.delivery import as_payload
 from embedq_worker.engine.pipeline import _payload
 from embedq_worker.engine.work import RunningItem, RunningJob
 from embedq_worker.errors import NotReplayable
+from embedq_worker.store.fill_message import Fill
 from embedq_worker.store.letters import Letter, as_new
 
 KNOWN: dict[str, Versions] = {"docs": "clock", "rows": "given"}
@@ -114,3 +116,17 @@ def test_what_cannot_be_replayed_says_why(refused: Letter, reason: str) -> None:
     """In words for a person."""
     with pytest.raises(NotReplayable, match=reason):
         as_new(refused, KNOWN, "live")
+
+
+def test_a_letter_of_a_fill_never_becomes_an_item() -> None:
+    """Its rows are filled again: the item is stored, with other chunks and metadata than the letter knows."""
+    fill = Fill(1, "docs", 2, ["a long document"])
+    died = letter(msgspec.json.encode(fill).decode(), cause="successor", lane="bulk")
+    message = as_new(died, KNOWN, "live")
+    assert isinstance(message, Message)
+    assert (message.queue, message.items) == ("embedq.docs.bulk", 1)
+    for payload in (None, json.dumps({"id": "1", "text": "a chunk"})):
+        with pytest.raises(
+            NotReplayable, match=r"its item is stored, .* run `embedq collection migrate docs`"
+        ):
+            as_new(letter(payload, cause="successor"), KNOWN, "live")

@@ -27,3 +27,5 @@ COMMENT ON COLUMN embedq.shadow.state IS 'next: the model that the collection mo
 COMMENT ON COLUMN embedq.shadow.filled_to IS 'Rows up to this id were enqueued to be filled in the present pass; null before its first.';
 COMMENT ON COLUMN embedq.shadow.started_at IS 'When the move began.';
 COMMENT ON COLUMN embedq.shadow.switched_at IS 'When the two models last changed places.';
+
+COMMENT ON COLUMN embedq.dead_letter.class IS 'text: of this text; row: of this row; successor: its item is stored, but the model that the collection moves to refuses the text; not_a_job; killer: it killed its worker.';

@@ -40,7 +40,7 @@ def _filters(command: _Command) -> _Command:
         click.option(
             "--class",
             "cause",
-            type=click.Choice(["text", "row", "not_a_job", "killer"]),
+            type=click.Choice(["text", "row", "successor", "not_a_job", "killer"]),
             help="Only of this class.",
         ),
         click.option(

@@ -7,10 +7,11 @@ twice, or beside writers: see ``store.filler``.
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+
+import msgspec
 
 from embedq_worker.catalogue.model import count_characters
 from embedq_worker.engine.fill_queue import FillQueue
@@ -127,13 +128,13 @@ class Filling:
         elif shadow is None or shadow.generation != generation:  # this worker does not have the model
             job.settle(Outcome.SUPERSEDED)
         else:
-            waiting = _Rows(self, job, len(rows))
+            waiting = _Rows(self, job, generation, len(rows))
             for row in rows:
                 self._ask_row(shadow, row, waiting)
 
     def _ask_row(self, shadow: ShadowModel, row: Unfilled, waiting: _Rows) -> None:
         most = shadow.model.max_chars_alone
-        waiter = _WaitingRow(self, row, shadow.generation, waiting)
+        waiter = _WaitingRow(self, row, waiting)
         if most is not None and count_characters(row.content) > most:
             self.bury(row, waiting, "too_long", None, None)
             return
@@ -141,18 +142,22 @@ class Filling:
         shape = Shape(shadow.dimensions, "document")
         shadow.asker.ask(waiter.key, row.content, shape, flow, waiter)
 
-    def add(self, generation: int, filled: Filled, waiting: _Rows) -> None:
+    def add(self, filled: Filled, waiting: _Rows) -> None:
         """A row's vector has come."""
-        self._queue.add(generation, filled, waiting.settle)
+        self._queue.add(waiting.generation, filled, waiting.settle)
 
     def bury(
         self, row: Unfilled, waiting: _Rows, code: str, status: int | None, parameter: str | None
     ) -> None:
-        """The model does not take a row's text: somebody has to know which."""
+        """The model does not take a row's text: somebody has to know which.
+
+        The item is stored all the same: replayed, the letter fills its rows, and never puts the item again.
+        """
+        fill = Fill(1, self._models.collection.name, waiting.generation, [row.id])
         letter = DeadLetter(
             collection=self._models.collection.name,
             lane=waiting.job.lane,
-            cause="text",
+            cause="successor",
             code=code,
             status=status,
             parameter=parameter,
@@ -160,7 +165,7 @@ class Filling:
             version=row.version,
             attempts=1,
             source=SOURCE,
-            payload=json.dumps({"id": row.id, "text": row.content}),
+            payload=msgspec.json.encode(fill).decode(),
         )
         self._bury(letter, partial(waiting.settle, Outcome.DEAD))
 
@@ -168,11 +173,13 @@ class Filling:
 class _Rows:
     """The rows of one id that wait; the worst that becomes of one is what became of the id."""
 
-    __slots__ = ("_missing", "_outcomes", "filling", "job")
+    __slots__ = ("_missing", "_outcomes", "filling", "generation", "job")
 
-    def __init__(self, filling: Filling, job: RunningJob, missing: int) -> None:
+    def __init__(self, filling: Filling, job: RunningJob, generation: int, missing: int) -> None:
         self.filling = filling
         self.job = job
+        self.generation = generation
+        """Whose vectors they wait for."""
         self._missing = missing
         self._outcomes: set[Outcome] = set()
 
@@ -188,12 +195,11 @@ class _Rows:
 class _WaitingRow:
     """A row that waits for its vector."""
 
-    __slots__ = ("_filling", "_generation", "_row", "_rows", "key")
+    __slots__ = ("_filling", "_row", "_rows", "key")
 
-    def __init__(self, filling: Filling, row: Unfilled, generation: int, rows: _Rows) -> None:
+    def __init__(self, filling: Filling, row: Unfilled, rows: _Rows) -> None:
         self._filling = filling
         self._row = row
-        self._generation = generation
         self._rows = rows
         self.key = content_hash(row.content)
 
@@ -203,7 +209,7 @@ class _WaitingRow:
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
         filled = Filled(self._row.id, self._row.chunk, self.key, vector)
-        self._filling.add(self._generation, filled, self._rows)
+        self._filling.add(filled, self._rows)
 
     def refused(self, error: ApiError, attempts: int) -> None:  # noqa: ARG002  # a Waiter
         if not isinstance(error, NotCalled):

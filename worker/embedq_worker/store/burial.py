@@ -18,14 +18,14 @@ _MOST_VERSION = 2**63 - 1
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     """Why something cannot be embedded.
 
-    Only ``payload`` holds what it said: the item as JSON, or the raw message. ``code``, ``parameter`` and
-    ``source`` are cut after 200 characters when they are written.
+    Only ``payload`` holds what it said: the item as JSON, the raw message, or the fill (ids alone). ``code``,
+    ``parameter`` and ``source`` are cut after 200 characters when they are written.
     """
 
     collection: str | None
     lane: str | None
     cause: str
-    """The class of the error: ``text``, ``row``, ``not_a_job`` or ``killer``."""
+    """The class of the error: ``text``, ``row``, ``successor``, ``not_a_job`` or ``killer``."""
     code: str
     payload: str
     item_id: str | None = None

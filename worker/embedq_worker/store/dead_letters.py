@@ -20,7 +20,7 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
     collection: str | None = None
     numbers: tuple[int, ...] | None = None
     cause: str | None = None
-    """The class: ``text``, ``row``, ``not_a_job`` or ``killer``."""
+    """The class: ``text``, ``row``, ``successor``, ``not_a_job`` or ``killer``."""
     code: str | None = None
 
     def parameters(self) -> dict[str, object]:

@@ -1,11 +1,13 @@
 """What a dead letter becomes when it is replayed: its item again, or its message again.
 
-A letter of class ``text`` or ``row`` keeps its item. Any other keeps a message: the raw one as it stood in
-Redis, or the keyword arguments of one that could be read so far (``not_a_job``).
+A letter of class ``text`` or ``row`` keeps its item. One of class ``successor`` keeps a fill: its item is
+stored, and only the vector of the model that the collection moves to is missing. Any other keeps a message:
+the raw one as it stood in Redis, or the keyword arguments of one that could be read so far (``not_a_job``).
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -17,6 +19,7 @@ from embedq.contract import MAX_ITEMS, Item, Lane, Versions, check_item, queue_n
 from embedq.errors import InvalidItem
 from embedq.messages import Message, job_message
 from embedq_worker.errors import NotReplayable
+from embedq_worker.store.fill_message import Fill, fill_message
 
 OF_AN_ITEM = ("text", "row")
 """Classes whose payload is an item."""
@@ -65,6 +68,7 @@ class _Envelope(msgspec.Struct, frozen=True):
 
 
 _item = msgspec.json.Decoder(Item)
+_fill = msgspec.json.Decoder(Fill)
 _kwargs = msgspec.json.Decoder(_Kwargs)
 _job = msgspec.json.Decoder(_Job)
 _envelope = msgspec.json.Decoder(_Envelope)
@@ -80,6 +84,8 @@ def as_new(letter: Letter, known: Mapping[str, Versions], lane: Lane) -> Item | 
         raise NotReplayable(f"there is no collection {letter.collection!r}; create it first")
     if letter.lane == "query":
         raise NotReplayable("it was a query, and nobody waits for its answer any more")
+    if letter.cause == "successor":
+        return _read_fill(letter, letter.payload)
     if letter.payload is None:
         raise NotReplayable("its text is gone: it was kept for dead_letter_text_days")
     if letter.cause in OF_AN_ITEM:
@@ -98,6 +104,20 @@ def _read_item(letter: Letter, payload: str, versions: Versions) -> Item:
     if item.version is not None:
         return item
     return msgspec.structs.replace(item, version=letter.clock_version)
+
+
+def _read_fill(letter: Letter, payload: str | None) -> Message:
+    """Never an item: what the letter knows of it is a part of what is stored."""
+    try:
+        fill = None if payload is None else _fill.decode(payload)
+    except _UNREADABLE:
+        fill = None
+    if fill is None or fill.collection != letter.collection:
+        raise NotReplayable(
+            "its item is stored, the new model refuses its text: shorten or delete the item, then run "
+            f"`embedq collection migrate {letter.collection}`"
+        )
+    return fill_message(fill, time.time())
 
 
 def _read_message(letter: Letter, payload: str, collection: str, queue: str) -> Message:
