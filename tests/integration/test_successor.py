@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import LiteralString
 
 import psycopg
@@ -18,7 +18,7 @@ from embedq_worker.store.collections import create_collection, drop_collection, 
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.indexes import build_index
 from embedq_worker.store.migrations import apply_migrations
-from embedq_worker.store.successor import count_unfilled, end, moving, start, swap
+from embedq_worker.store.successor import count_unfilled, end, index_unfilled, moving, start, swap
 from embedq_worker.store.vector_index import vector_indexes
 from tests.support.stack import wait_until
 
@@ -310,3 +310,92 @@ def test_statement_that_waits_for_the_switch(
         thread.join()
     right = {1: "1", 2: "2"}[generation]
     assert answers[0] == right or isinstance(answers[0], psycopg.DataError), answers
+
+
+def test_undo_after_an_interrupted_finish(
+    connection: Connection, docs: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it was about to prove is asked of no row any more: writers store rows without it again."""
+    fill(connection, start(connection, docs.name, NEW))
+    swap(connection, "docs", "next")
+    execute = successor._execute
+
+    def interrupted(connection: Connection, name: LiteralString, names: Mapping[str, sql.Composable]) -> None:
+        if name == "require_checked":
+            raise KeyboardInterrupt
+        execute(connection, name, names)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(successor, "_execute", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            end(connection, "docs", "previous")
+    swap(connection, "docs", "previous")
+    connection.execute("INSERT INTO docs (id, content, embedding, version) VALUES ('3', 'c', '[1,0,0]', 1)")
+    end(connection, "docs", "next")
+
+
+def test_interrupted_start_gets_its_indexes(
+    connection: Connection, docs: Collection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without them nothing is switched; whoever goes on with the move makes them, and says so."""
+    with monkeypatch.context() as patch:
+        patch.setattr(successor, "index_unfilled", lambda *_: None)
+        moving_ = start(connection, docs.name, NEW)
+    fill(connection, moving_)
+    with pytest.raises(CollectionConflict, match="the index of the rows to fill is missing"):
+        swap(connection, "docs", "next")
+    said: list[str] = []
+    for _ in range(2):
+        index_unfilled(connection, moving_, lambda: said.append("building"))
+    assert said == ["building", "building"]
+    swap(connection, "docs", "next")
+
+
+def test_whatever_reads_the_column_stops_the_switch(connection: Connection, docs: Collection) -> None:
+    """Each would go on with the old vectors; an index only speeds up what nobody asks any more."""
+    fill(connection, start(connection, docs.name, NEW))
+    connection.execute("CREATE INDEX mine ON docs USING hnsw (embedding vector_l2_ops)")
+    built: list[tuple[LiteralString, str, LiteralString]] = [
+        (
+            "ALTER TABLE docs ADD COLUMN norm float8 GENERATED ALWAYS AS (vector_norm(embedding)) STORED",
+            "norm",
+            "ALTER TABLE docs DROP COLUMN norm",
+        ),
+        (
+            "ALTER TABLE docs ADD CONSTRAINT sane CHECK (vector_norm(embedding) < 2)",
+            "sane",
+            "ALTER TABLE docs DROP CONSTRAINT sane",
+        ),
+        ("CREATE POLICY theirs ON docs USING (embedding IS NULL)", "theirs", "DROP POLICY theirs ON docs"),
+        (
+            "CREATE TRIGGER told BEFORE UPDATE OF embedding ON docs"
+            + " FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            "told",
+            "DROP TRIGGER told ON docs",
+        ),
+    ]
+    for make, name, drop in built:
+        connection.execute(make)
+        with pytest.raises(CollectionConflict, match=rf"{name}.* would go on reading the old vectors"):
+            swap(connection, "docs", "next")
+        connection.execute(drop)
+    swap(connection, "docs", "next")
+
+
+def test_rights_on_the_column_are_on_the_new_one(connection: Connection, docs: Collection) -> None:
+    """A role that may read two columns reads the new model's vectors by the same name, after undoing too."""
+    connection.execute("CREATE ROLE narrow_reader")
+    try:
+        connection.execute("GRANT SELECT (id, embedding) ON docs TO narrow_reader WITH GRANT OPTION")
+        connection.execute("GRANT SELECT (embedding) ON docs TO PUBLIC")
+        fill(connection, start(connection, docs.name, NEW))
+        for state in ("next", "previous"):
+            swap(connection, "docs", state)
+            with connection.transaction():
+                connection.execute("SET LOCAL ROLE narrow_reader")
+                assert len(connection.execute("SELECT id, embedding FROM docs").fetchall()) == 2
+        may = "has_column_privilege('narrow_reader', 'docs', 'embedding', 'SELECT WITH GRANT OPTION')"
+        assert connection.execute(sql.SQL("SELECT {}").format(sql.SQL(may))).fetchone() == (True,)
+    finally:
+        connection.execute("DROP OWNED BY narrow_reader")
+        connection.execute("DROP ROLE narrow_reader")

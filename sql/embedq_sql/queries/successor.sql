@@ -47,18 +47,30 @@ SELECT pg_try_advisory_lock(73060, %(collection_id)s);
 SELECT pg_advisory_unlock(73060, %(collection_id)s);
 
 -- name: built_on_column
--- Views and functions that read a column of a table, embedq's own functions left out: they go on reading the old vectors after a
--- switch, whatever the columns are called.
-SELECT DISTINCT CASE pg_depend.classid WHEN 'pg_proc'::regclass
-                THEN pg_depend.objid::regprocedure::text ELSE pg_rewrite.ev_class::regclass::text END
+-- What reads a column of a table, embedq's own left out: views, functions, generated columns, policies, checks, triggers and so on
+-- go on reading the old vectors after a switch, whatever the columns are called. Indexes and statistics may stay.
+SELECT DISTINCT CASE WHEN pg_rewrite.oid IS NOT NULL THEN pg_rewrite.ev_class::regclass::text
+                     WHEN pg_proc.oid IS NOT NULL THEN pg_proc.oid::regprocedure::text
+                     ELSE pg_describe_object(pg_depend.classid, pg_depend.objid, pg_depend.objsubid) END
 FROM pg_depend
 LEFT JOIN pg_rewrite ON pg_depend.classid = 'pg_rewrite'::regclass AND pg_rewrite.oid = pg_depend.objid
+LEFT JOIN pg_proc ON pg_depend.classid = 'pg_proc'::regclass AND pg_proc.oid = pg_depend.objid
+LEFT JOIN pg_class ON pg_depend.classid = 'pg_class'::regclass AND pg_class.oid = pg_depend.objid
+LEFT JOIN pg_constraint ON pg_depend.classid = 'pg_constraint'::regclass AND pg_constraint.oid = pg_depend.objid
 WHERE pg_depend.refclassid = 'pg_class'::regclass AND pg_depend.refobjid = %(table)s::regclass
   AND pg_depend.refobjsubid = (
       SELECT attnum FROM pg_attribute WHERE attrelid = %(table)s::regclass AND attname = %(column)s)
-  AND (pg_rewrite.oid IS NOT NULL
-       OR pg_depend.classid = 'pg_proc'::regclass
-          AND coalesce(obj_description(pg_depend.objid, 'pg_proc'), '') NOT LIKE 'embedq: %%');
+  AND coalesce(obj_description(pg_proc.oid, 'pg_proc'), '') NOT LIKE 'embedq: %%'
+  AND coalesce(pg_class.relkind, '') NOT IN ('i', 'I')
+  AND coalesce(pg_constraint.contype, '') <> 'n' AND coalesce(pg_constraint.conname, '') <> %(proof)s
+  AND pg_depend.classid <> 'pg_statistic_ext'::regclass;
+
+-- name: column_grants
+-- Who may do what with a column, of rights on the column itself: privilege, role or null for everybody, whether it may be passed on.
+SELECT granted.privilege_type, pg_roles.rolname, granted.is_grantable
+FROM pg_attribute CROSS JOIN LATERAL aclexplode(attacl) AS granted
+LEFT JOIN pg_roles ON pg_roles.oid = granted.grantee
+WHERE attrelid = %(table)s::regclass AND attname = %(column)s;
 
 -- name: is_required
 -- Whether a column must not be null.

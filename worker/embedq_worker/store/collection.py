@@ -112,6 +112,11 @@ class Collection(msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}_embedding_old"
 
     @property
+    def proof_name(self) -> str:
+        """What the constraint is called that proves, as a move ends, that no row lacks its vector."""
+        return f"{self.name}_has_vector"
+
+    @property
     def full_text_index_name(self) -> str:
         """The plain name of the GIN index for full text search."""
         return f"{self.name}_content_idx"

@@ -24,6 +24,7 @@ from embedq_worker.store.collections import column_type, get_collection
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import make_functions
 from embedq_worker.store.successor_checks import State, check_built, check_start, check_state
+from embedq_worker.store.successor_grants import copy_grants
 
 _TRIES = 60
 _PAUSE = 0.5
@@ -36,11 +37,13 @@ def start(
     model: Model,
     dimensions: int | None = None,
     vector_type: VectorType | None = None,
+    *,
+    building: Callable[[], None] = lambda: None,
 ) -> Collection:
     """Begin a collection's move to ``model``; the collection, with its shadow.
 
-    Safe to repeat. Raises ``CollectionConflict`` where it cannot move so, ``BadDimensions``,
-    ``VectorTooLong``, ``UnknownCollection``, ``CollectionBusy`` and ``StoreError``.
+    Safe to repeat; ``building`` as of ``index_unfilled``. Raises ``CollectionConflict`` where it cannot move
+    so, ``BadDimensions``, ``VectorTooLong``, ``UnknownCollection``, ``CollectionBusy`` and ``StoreError``.
     """
     collection = get_collection(connection, name)
     size = dimensions or model.dimensions
@@ -51,7 +54,7 @@ def start(
         with store_errors(f"collection {name!r} was not moved"):
             _briefly(connection, collection, lambda: _add_shadow(connection, name, model.id, size, kind))
         collection = get_collection(connection, name)
-    _index_unfilled(connection, collection)
+    index_unfilled(connection, collection, building)
     return collection
 
 
@@ -61,11 +64,13 @@ def swap(connection: Connection, name: str, to: State) -> Collection:
     Returns what it is then. In one transaction, which holds the table alone for a moment. Raises
     ``RowsUnfilled`` where rows lack a vector of the model to switch to, ``CollectionConflict`` where there is
     nothing to switch to or something of somebody's stands in the way, ``CollectionBusy`` and ``StoreError``.
+    Needs the indexes that ``index_unfilled`` makes.
     """
     collection = get_collection(connection, name)
     check_state(collection, to)
     check_built(connection, collection)
     with store_errors(f"collection {name!r} was not switched"):
+        _refuse_unindexed(connection, collection)
         _briefly(connection, collection, lambda: _swap(connection, name, to))
     return get_collection(connection, name)
 
@@ -82,6 +87,23 @@ def end(connection: Connection, name: str, state: State) -> Collection:
         _require(connection, collection)
         _briefly(connection, collection, lambda: _drop_shadow(connection, name, state))
     return collection
+
+
+def index_unfilled(
+    connection: Connection, collection: Collection, building: Callable[[], None] = lambda: None
+) -> None:
+    """Index the rows that lack a vector of the shadow's model, where an interrupted start has not.
+
+    One on each column of vectors: after a switch the other one is asked for. ``building`` is called before
+    one is built, which waits for transactions that are older. Raises ``StoreError``.
+    """
+    with store_errors(f"the rows of collection {collection.name!r} were not indexed"):
+        for index, column in _missing_indexes(connection, collection).items():
+            building()
+            qualified = sql.Identifier(collection.table_schema, index)
+            connection.execute(sql.SQL(template("drop_index")).format(index=qualified))
+            names = {"index": sql.Identifier(index), "shadow": sql.Identifier(column)}
+            connection.execute(sql.SQL(template("index_unfilled")).format(table=collection.table, **names))
 
 
 def count_unfilled(connection: Connection, collection: Collection) -> int:
@@ -140,29 +162,36 @@ def _add_shadow(connection: Connection, name: str, model: str, dimensions: int, 
     )
 
 
-def _index_unfilled(connection: Connection, collection: Collection) -> None:
-    """One on each column of vectors: after a switch the other one is asked for."""
+def _missing_indexes(connection: Connection, collection: Collection) -> dict[str, str]:
+    """Those of ``index_unfilled`` that are not there, or not valid, with their columns."""
     assert collection.shadow is not None
     columns = {
         _unfilled(collection): collection.shadow.column_name,
         _filled(collection): collection.vector_column,
     }
+    missing: dict[str, str] = {}
     for index, column in columns.items():
         named = {"schema": collection.table_schema, "name": index}
-        with store_errors(f"the rows of collection {collection.name!r} were not indexed"):
-            (is_valid,) = connection.execute(statement("is_valid_index"), named).fetchone() or (None,)
-            if is_valid:
-                continue
-            qualified = sql.Identifier(collection.table_schema, index)
-            connection.execute(sql.SQL(template("drop_index")).format(index=qualified))
-            names = {"index": sql.Identifier(index), "shadow": sql.Identifier(column)}
-            connection.execute(sql.SQL(template("index_unfilled")).format(table=collection.table, **names))
+        if connection.execute(statement("is_valid_index"), named).fetchone() != (True,):
+            missing[index] = column
+    return missing
+
+
+def _refuse_unindexed(connection: Connection, collection: Collection) -> None:
+    """Without them the rows that lack a vector would be looked for while the table is held alone."""
+    if _missing_indexes(connection, collection):
+        raise CollectionConflict(
+            f"collection {collection.name!r} was not switched: the index of the rows to fill is missing; run "
+            f"`embedq collection migrate {collection.name}` first"
+        )
 
 
 def _swap(connection: Connection, name: str, to: State) -> None:
     collection = get_collection(connection, name)
     check_state(collection, to)  # again: it is held now
+    check_built(connection, collection)
     _refuse_unfilled(connection, collection)
+    copy_grants(connection, collection)
     arriving, leaving = collection.as_shadow(), _leaving(collection)
     fields: dict[str, Any] = {
         "collection_id": collection.id,
@@ -177,6 +206,7 @@ def _swap(connection: Connection, name: str, to: State) -> None:
             vector=sql.Identifier(collection.vector_column),
             shadow=sql.Identifier(arriving.vector_column),
             leaving=sql.Identifier(leaving.column_name),
+            proof=sql.Identifier(collection.proof_name),
             about_table=sql.Literal(f"Collection of embedq: vectors of {arriving.model}."),
             about_vector=sql.Literal("The text's vector."),
             about_leaving=sql.Literal(_about(leaving)),
@@ -233,7 +263,7 @@ def _require(connection: Connection, collection: Collection) -> None:
     names = {
         "table": collection.table,
         "vector": sql.Identifier(collection.vector_column),
-        "proof": sql.Identifier(f"{collection.name}_has_vector"),
+        "proof": sql.Identifier(collection.proof_name),
     }
     _briefly(connection, collection, lambda: _execute(connection, "require_unchecked", names))
     _execute(connection, "require_checked", names)
@@ -254,7 +284,7 @@ def _drop_shadow(connection: Connection, name: str, state: State) -> None:
         _execute(connection, "drop_shadow", names)
     except errors.DependentObjectsStillExist as error:
         raise CollectionConflict(
-            f"the move of collection {name!r} was not ended: views or functions were built on column "
+            f"the move of collection {name!r} was not ended: views or other things were built on column "
             f"{shadow.vector_column}; drop them first"
         ) from error
 

@@ -86,11 +86,16 @@ def _check_texts(connection: Connection, collection: Collection, model: Model) -
 
 
 def check_built(connection: Connection, collection: Collection) -> None:
-    """Raise ``CollectionConflict`` where views or functions were built on the column of vectors.
+    """Raise ``CollectionConflict`` where something was built on the column of vectors: a view, a function, a
+    generated column, a policy and so on.
 
     They follow a column, not its name, and would go on reading the old vectors.
     """
-    named = {"table": collection.table.as_string(connection), "column": collection.vector_column}
+    named = {
+        "table": collection.table.as_string(connection),
+        "column": collection.vector_column,
+        "proof": collection.proof_name,
+    }
     with store_errors(f"collection {collection.name!r} was not switched"):
         built = [str(row[0]) for row in connection.execute(statement("built_on_column"), named)]
     if built:
