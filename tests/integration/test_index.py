@@ -19,6 +19,7 @@ from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.index_progress import Progress, progress
+from embedq_worker.store.index_rebuild import rebuild_index
 from embedq_worker.store.index_session import BuildOptions
 from embedq_worker.store.indexes import build_index, drop_index
 from embedq_worker.store.vector_index import vector_indexes
@@ -98,6 +99,23 @@ def test_build_is_done_once(connection: Connection) -> None:
     (index,) = vector_indexes(connection, docs)
     assert index.valid
     assert index.options == ["m=8", "ef_construction=32"]
+
+
+def test_index_of_the_name_that_somebody_made(connection: Connection) -> None:
+    """Postgres itself names one so: the same one is kept, and any other is described."""
+    docs = collection_of(connection, 10)
+    connection.execute("CREATE INDEX ON docs USING hnsw (embedding vector_cosine_ops)")
+
+    assert not build_index(connection, docs)
+    with pytest.raises(CollectionConflict, match="with m=16, ef_construction=64, quantization=none; run"):
+        build_index(connection, docs, BuildOptions(m=8))
+
+    connection.execute("DROP INDEX docs_embedding_idx")
+    connection.execute("CREATE INDEX ON docs USING hnsw (embedding vector_l2_ops) WITH (m = 8)")
+    with pytest.raises(CollectionConflict, match="with m=8, ef_construction=64, which serves no search"):
+        build_index(connection, docs)
+    rebuild_index(connection, docs)
+    assert [index.quantization for index in vector_indexes(connection, docs)] == ["none"]
 
 
 def test_two_builds_do_not_meet(connection: Connection, database_url: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from typing import LiteralString
 
 import msgspec
 import psycopg
@@ -23,6 +24,8 @@ from embedq_worker.store.index_progress import progress_of
 from embedq_worker.store.index_session import BuildOptions
 from embedq_worker.store.index_status import index_report
 from embedq_worker.store.indexes import build, build_index
+from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.own_table import OwnNames, find_own_table
 from tests.support.indexed import fill
 
 MODEL = Model(id="small", dimensions=16, allowed_dimensions=DimensionRange(min=1, max=2_000))
@@ -66,6 +69,47 @@ def test_missing(connection: Connection, docs: Collection) -> None:
     build_index(connection, docs, QUICK)
 
     assert advice(connection, docs) == {}
+
+
+@pytest.mark.usefixtures("few_rows_count")
+@pytest.mark.parametrize(
+    ("quantization", "definition"),
+    [
+        ("none", "(embedding vector_cosine_ops) WITH (m = 4) WHERE version > 1"),
+        ("halfvec", "((embedding::halfvec(16)) halfvec_cosine_ops) WITH (m = 4) WHERE version > 1"),
+        ("halfvec", "((subvector(embedding, 1, 8)::halfvec(8)) halfvec_cosine_ops) WITH (m = 4)"),
+        ("halfvec", "((l2_normalize(embedding)::halfvec(16)) halfvec_cosine_ops) WITH (m = 4)"),
+        ("binary", "((binary_quantize(subvector(embedding, 1, 8))::bit(8)) bit_hamming_ops) WITH (m = 4)"),
+    ],
+)
+def test_index_of_a_part(
+    connection: Connection, quantization: Quantization, definition: LiteralString
+) -> None:
+    """Somebody's index of some rows, or of something else of each vector, serves no search function."""
+    docs = create_collection(connection, name="docs", model=MODEL, quantization=quantization)
+    fill(connection, docs, 2_000)
+    connection.execute(sql.SQL("CREATE INDEX others ON docs USING hnsw ") + sql.SQL(definition))
+    apply_migrations(connection)
+
+    report = index_report(connection, docs)
+
+    assert [index.quantization for index in report.indexes] == [None]
+    assert report.searched_by == "none"
+    assert set(advice(connection, docs)) == {"missing"}
+
+
+@pytest.mark.parametrize("quantization", ["none", "halfvec", "binary"])
+def test_index_is_known_from_any_search_path(connection: Connection, quantization: Quantization) -> None:
+    """Also where pgvector's names are shown with their schema, and of columns that need quotes."""
+    connection.execute('CREATE TABLE mine (id bigint PRIMARY KEY, "My Vector" vector(16))')
+    own = find_own_table(connection, OwnNames(table="mine", vector="My Vector"))
+    docs = create_collection(connection, name="docs", model=MODEL, own=own, quantization=quantization)
+    build_index(connection, docs, QUICK)
+    connection.execute("SET search_path = pg_catalog")
+
+    (index,) = index_report(connection, docs).indexes
+
+    assert index.quantization == quantization
 
 
 @pytest.mark.parametrize("name", ["docs_embedding_idx", "docs_embedding_new", "docs_embedding_old", "others"])

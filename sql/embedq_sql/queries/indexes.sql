@@ -2,12 +2,21 @@
 
 -- name: vector_indexes
 -- The HNSW and IVFFlat indexes on a table's column of vectors, whoever made them, and what they hold of a vector: null when
--- they do not serve the cosine distance. One that is not valid is being built, or was left behind by a build that failed.
+-- they do not serve a collection's searches, for they have another distance, not all rows, or another expression than embedq's
+-- own. One that is not valid is being built, or was left behind by a build that failed.
 SELECT held.relname AS name, pg_index.indisvalid AS valid, coalesce(held.reloptions, '{}') AS options,
        CASE
+           WHEN pg_index.indpred IS NOT NULL THEN NULL
            WHEN pg_opclass.opcname IN ('vector_cosine_ops', 'halfvec_cosine_ops') AND pg_index.indexprs IS NULL THEN 'none'
-           WHEN pg_opclass.opcname = 'halfvec_cosine_ops' THEN 'halfvec'
-           WHEN pg_opclass.opcname = 'bit_hamming_ops' THEN 'binary'
+           WHEN entry.atttypmod <> %(dimensions)s THEN NULL
+           WHEN pg_opclass.opcname = 'halfvec_cosine_ops'
+                AND pg_get_expr(pg_index.indexprs, indexed.oid)
+                = format('(%%I)::%%s', pg_attribute.attname, format_type(entry.atttypid, entry.atttypmod))
+               THEN 'halfvec'
+           WHEN pg_opclass.opcname = 'bit_hamming_ops'
+                AND replace(pg_get_expr(pg_index.indexprs, indexed.oid), format('(%%I.binary', extension.nspname), '(binary')
+                = format('(binary_quantize(%%I))::bit(%%s)', pg_attribute.attname, entry.atttypmod)
+               THEN 'binary'
        END AS quantization
 FROM pg_index
 JOIN pg_class AS held ON held.oid = pg_index.indexrelid
@@ -16,6 +25,8 @@ JOIN pg_opclass ON pg_opclass.oid = pg_index.indclass[0]
 JOIN pg_class AS indexed ON indexed.oid = pg_index.indrelid AND indexed.relname = %(table)s
 JOIN pg_namespace ON pg_namespace.oid = indexed.relnamespace AND pg_namespace.nspname = %(schema)s
 JOIN pg_attribute ON pg_attribute.attrelid = indexed.oid AND pg_attribute.attname = %(column)s
+JOIN pg_namespace AS extension ON extension.oid = pg_opclass.opcnamespace
+JOIN pg_attribute AS entry ON entry.attrelid = held.oid AND entry.attnum = 1
 -- An index on an expression names no column, but depends on it.
 WHERE EXISTS (
     SELECT FROM pg_depend

@@ -24,7 +24,7 @@ class IndexStatus(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["vector", "full text"]
     valid: bool
     quantization: Quantization | None
-    """What it holds of a vector; null for one that serves no cosine distance, and for full text."""
+    """What it holds of a vector; null for one that serves no search of the collection, and for full text."""
     options: list[str]
     bytes: int
     needed_bytes: int | None

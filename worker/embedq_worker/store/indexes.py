@@ -85,8 +85,8 @@ def our_index(connection: Connection, collection: Collection, name: str) -> Vect
 
 
 def options_are(index: VectorIndex, options: BuildOptions) -> bool:
-    """Whether an index was built with these options."""
-    return set(index.options) == {f"m={options.m}", f"ef_construction={options.ef_construction}"}
+    """Whether an index was built with these options, said or left out."""
+    return _said(index) == {"m": str(options.m), "ef_construction": str(options.ef_construction)}
 
 
 def _has_index(connection: Connection, collection: Collection, options: BuildOptions) -> bool:
@@ -95,11 +95,24 @@ def _has_index(connection: Connection, collection: Collection, options: BuildOpt
         return False
     if not options_are(index, options) or index.quantization != collection.quantization:
         raise CollectionConflict(
-            f"collection {collection.name!r} has an index with {', '.join(index.options)}, "
-            f"quantization={index.quantization}; run `embedq index rebuild {collection.name}` with the "
-            "options that it should have, or keep it"
+            f"collection {collection.name!r} has an index with {_in_words(index)}; run `embedq index rebuild "
+            f"{collection.name}` with the options that it should have, or keep it"
         )
     return True
+
+
+def _said(index: VectorIndex) -> dict[str, str]:
+    """The options of an index; pgvector has our defaults, too."""
+    default = BuildOptions()
+    said = dict(option.split("=", 1) for option in index.options)
+    return {"m": str(default.m), "ef_construction": str(default.ef_construction)} | said
+
+
+def _in_words(index: VectorIndex) -> str:
+    options = ", ".join(f"{name}={value}" for name, value in _said(index).items())
+    if index.quantization is None:
+        return f"{options}, which serves no search of it (by another distance, or of a part of the vectors)"
+    return f"{options}, quantization={index.quantization}"
 
 
 def _names(collection: Collection) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ class VectorIndex(NamedTuple):
     valid: bool
     options: list[str]
     quantization: Quantization | None
-    """What it holds; None for an index that serves no cosine distance."""
+    """What it holds; None for an index that does not serve the collection's searches: by another distance, of
+    a part of the rows, or of a part of each vector."""
 
 
 def vector_indexes(connection: Connection, collection: Collection) -> list[VectorIndex]:
@@ -25,6 +26,7 @@ def vector_indexes(connection: Connection, collection: Collection) -> list[Vecto
         "schema": collection.table_schema,
         "table": collection.table_name,
         "column": collection.vector_column,
+        "dimensions": collection.dimensions,
     }
     with store_errors(f"the indexes of collection {collection.name!r} were not read"):
         return [VectorIndex(*row) for row in connection.execute(statement("vector_indexes"), named)]
