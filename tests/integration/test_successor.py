@@ -13,9 +13,14 @@ from psycopg import sql
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import BadDimensions, CollectionBusy, CollectionConflict, RowsUnfilled
 from embedq_worker.store import successor
-from embedq_worker.store.collection import Collection
+from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
 from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.functions import searched_by
+from embedq_worker.store.index_advice import advice_on
+from embedq_worker.store.index_rebuild import Changes, rebuild_index
+from embedq_worker.store.index_status import index_report
+from embedq_worker.store.index_steps import index_lock
 from embedq_worker.store.indexes import build_index
 from embedq_worker.store.migrations import apply_migrations
 from embedq_worker.store.successor import count_unfilled, end, index_unfilled, moving, start, swap
@@ -84,6 +89,59 @@ def nearest(
     row = connection.execute(call, (query, generation)).fetchone()
     assert row is not None
     return str(row[0])
+
+
+@pytest.mark.parametrize("quantization", ["halfvec", "binary"])
+def test_quantised_collection_moves(connection: Connection, quantization: Quantization) -> None:
+    """To another size, and of bits to another type: functions and index fit before, after, and undone."""
+    docs = create_collection(connection, name="docs", model=OLD, quantization=quantization)
+    connection.execute(
+        "INSERT INTO docs (id, content, embedding, version)"
+        " VALUES ('1', 'a', '[1,0,0]', 1), ('2', 'b', '[0,1,0]', 1)"
+    )
+    build_index(connection, docs)
+    moving_ = start(connection, "docs", NEW, vector_type="halfvec" if quantization == "binary" else "vector")
+    fill(connection, moving_)
+    build_index(connection, moving_.as_shadow())
+    connection.execute("SET enable_seqscan = off")
+
+    for to, query in (("next", "[1,0]"), ("previous", "[1,0,0]"), ("next", "[1,0]")):
+        switched = swap(connection, "docs", to)  # type: ignore[arg-type]  # the two states
+
+        assert searched_by(connection, switched) == quantization
+        found = connection.execute("EXPLAIN SELECT * FROM docs_search(%s, 1)", (query,)).fetchall()
+        assert "Index Scan using docs_embedding_idx" in str(found)
+        assert nearest(connection, query, switched.generation) == ("2" if to == "next" else "1")
+        assert advice_on(switched, index_report(connection, switched)) == []
+
+
+def test_indexes_are_worked_on(connection: Connection, docs: Collection, database_url: str) -> None:
+    """No column changes its name under a rebuild: what it made would be taken for the other model's."""
+    with connect(database_url) as other:
+        with index_lock(other, docs), pytest.raises(CollectionBusy, match="works on the indexes"):
+            start(connection, "docs", NEW)
+        moving_ = start(connection, "docs", NEW)
+        fill(connection, moving_)
+        for step in (swap, end):
+            with index_lock(other, docs), pytest.raises(CollectionBusy, match="works on the indexes"):
+                step(connection, "docs", "next")
+
+    swap(connection, "docs", "next")
+    with pytest.raises(CollectionConflict, match="has other vectors"):
+        build_index(connection, docs)
+
+
+def test_quantization_stays_while_it_moves(connection: Connection, docs: Collection) -> None:
+    """The other model's vectors may not fit, and their index would not: refused before anything is built."""
+    start(connection, "docs", NEW, vector_type="halfvec")
+
+    with pytest.raises(CollectionConflict, match="migrate docs --abandon"):
+        rebuild_index(connection, docs, Changes(quantization="halfvec"))
+    rebuild_index(connection, docs, Changes(quantization="none", m=8))
+
+    assert [index.name for index in vector_indexes(connection, docs)] == ["docs_embedding_idx"]
+    end(connection, "docs", "next")
+    assert rebuild_index(connection, docs, Changes(quantization="halfvec")).quantization == "halfvec"
 
 
 def test_switch_undo_switch_finish(connection: Connection, docs: Collection) -> None:

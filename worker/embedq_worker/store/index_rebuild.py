@@ -10,7 +10,7 @@ import msgspec
 from psycopg import errors, sql
 
 from embedq_sql import statement, template
-from embedq_worker.errors import CollectionBusy
+from embedq_worker.errors import CollectionBusy, CollectionConflict
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import column_type
 from embedq_worker.store.connections import Connection, store_errors
@@ -41,6 +41,7 @@ def rebuild_index(
     """
     changes = changes or Changes()
     with index_lock(connection, collection) as before:
+        _check_moves(before, changes)
         wanted = msgspec.structs.replace(before, quantization=changes.quantization or before.quantization)
         column_type(wanted.dimensions, wanted.vector_type, wanted.quantization)
         options = rebuild_options(connection, before, changes)
@@ -62,6 +63,17 @@ def rebuild_options(connection: Connection, collection: Collection, changes: Cha
     m = changes.m or int(kept.get("m", default.m))
     wide = changes.ef_construction or int(kept.get("ef_construction", default.ef_construction))
     return BuildOptions(m=m, ef_construction=max(wide, 2 * m), memory=changes.memory, workers=changes.workers)
+
+
+def _check_moves(collection: Collection, changes: Changes) -> None:
+    """The vectors of both models are to fit one quantisation, and a switch must find both indexed by it."""
+    if collection.shadow is not None and changes.quantization not in (None, collection.quantization):
+        ending = "abandon" if collection.shadow.state == "next" else "finish"
+        raise CollectionConflict(
+            f"the index of collection {collection.name!r} was not rebuilt: it moves to another model, "
+            f"and the vectors of both are indexed by quantization {collection.quantization}; end that first "
+            f"(`embedq collection migrate {collection.name} --{ending}`), or leave --quantization out"
+        )
 
 
 def _is_built(connection: Connection, wanted: Collection, options: BuildOptions) -> bool:

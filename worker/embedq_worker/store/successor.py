@@ -23,6 +23,7 @@ from embedq_worker.store.collection import Collection, Shadow, VectorType
 from embedq_worker.store.collections import column_type, get_collection
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import make_functions
+from embedq_worker.store.index_steps import index_lock
 from embedq_worker.store.successor_checks import State, check_built, check_start, check_state
 from embedq_worker.store.successor_grants import copy_grants
 
@@ -43,7 +44,8 @@ def start(
     """Begin a collection's move to ``model``; the collection, with its shadow.
 
     Safe to repeat; ``building`` as of ``index_unfilled``. Raises ``CollectionConflict`` where it cannot move
-    so, ``BadDimensions``, ``VectorTooLong``, ``UnknownCollection``, ``CollectionBusy`` and ``StoreError``.
+    so, ``BadDimensions``, ``VectorTooLong``, ``UnknownCollection``, ``CollectionBusy``, also while somebody
+    works on the collection's indexes, and ``StoreError``.
     """
     collection = get_collection(connection, name)
     size = dimensions or model.dimensions
@@ -51,7 +53,9 @@ def start(
     model.check_dimensions(size)
     if collection.shadow is None or not _is_to(collection.shadow, model, size, kind):
         check_start(connection, collection, model, size, kind)
-        with store_errors(f"collection {name!r} was not moved"):
+        # An index that is built or dropped meanwhile is left on the wrong column, or under the wrong name.
+        with index_lock(connection, collection) as now, store_errors(f"collection {name!r} was not moved"):
+            column_type(size, kind, now.quantization)
             _briefly(connection, collection, lambda: _add_shadow(connection, name, model.id, size, kind))
         collection = get_collection(connection, name)
     index_unfilled(connection, collection, building)
@@ -63,13 +67,13 @@ def swap(connection: Connection, name: str, to: State) -> Collection:
 
     Returns what it is then. In one transaction, which holds the table alone for a moment. Raises
     ``RowsUnfilled`` where rows lack a vector of the model to switch to, ``CollectionConflict`` where there is
-    nothing to switch to or something of somebody's stands in the way, ``CollectionBusy`` and ``StoreError``.
-    Needs the indexes that ``index_unfilled`` makes.
+    nothing to switch to or something of somebody's stands in the way, ``CollectionBusy``, also while somebody
+    works on the collection's indexes, and ``StoreError``. Needs the indexes that ``index_unfilled`` makes.
     """
     collection = get_collection(connection, name)
     check_state(collection, to)
     check_built(connection, collection)
-    with store_errors(f"collection {name!r} was not switched"):
+    with index_lock(connection, collection), store_errors(f"collection {name!r} was not switched"):
         _refuse_unindexed(connection, collection)
         _briefly(connection, collection, lambda: _swap(connection, name, to))
     return get_collection(connection, name)
@@ -83,7 +87,10 @@ def end(connection: Connection, name: str, state: State) -> Collection:
     """
     collection = get_collection(connection, name)
     check_state(collection, state)
-    with store_errors(f"the move of collection {name!r} was not ended"):
+    with (
+        index_lock(connection, collection),
+        store_errors(f"the move of collection {name!r} was not ended"),
+    ):
         _require(connection, collection)
         _briefly(connection, collection, lambda: _drop_shadow(connection, name, state))
     return collection
