@@ -14,9 +14,8 @@ from embedq_worker.errors import CollectionBusy, CollectionConflict
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import column_type
 from embedq_worker.store.connections import Connection, store_errors
-from embedq_worker.store.functions import make_functions
 from embedq_worker.store.index_session import BuildOptions
-from embedq_worker.store.index_steps import drop, index_lock, is_valid
+from embedq_worker.store.index_steps import drop, index_lock, is_valid, use_index
 from embedq_worker.store.indexes import build, options_are, our_index
 
 
@@ -95,8 +94,7 @@ def _swap(connection: Connection, before: Collection, wanted: Collection) -> Non
             if wanted.quantization != before.quantization:
                 named = {"collection_id": wanted.id, "quantization": wanted.quantization}
                 connection.execute(statement("quantize_collection"), named)
-            if not before.quantization == wanted.quantization == "none":
-                make_functions(connection, wanted)  # before, there may have been no index to search by
+            use_index(connection, wanted)  # of the same quantisation, too: there may have been none before
     except errors.LockNotAvailable as error:
         raise CollectionBusy(
             f"the new index of collection {wanted.name!r} is built but not in use: the registry or an index "
