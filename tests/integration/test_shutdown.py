@@ -11,7 +11,7 @@ import pytest
 
 from embedq.testing import faults
 from tests.support.defect import SECRET
-from tests.support.stack import Stack, wait_until
+from tests.support.stack import DIMENSIONS, Stack, wait_until
 from tests.support.workers import Worker
 
 SETTINGS = '[models."text-embedding-3-small"]\nmax_concurrency = 1\nmax_inputs = 10\n'
@@ -46,6 +46,37 @@ def test_what_waits_goes_back_at_once(stack: Stack) -> None:
     assert len(stack.stored("docs")) == call.texts
     assert stack.broker.hlen("embedq:unacked") == stack.broker.zcard("embedq:workers") == 0
     assert stack.broker.llen("embedq.docs") == 100 - call.texts
+
+
+@pytest.mark.parametrize("drain_time", [30, 1])
+def test_chunks_that_are_paid_for_are_finished(stack: Stack, drain_time: int) -> None:
+    """The other chunks of their item are asked for during the drain; of other items none is.
+
+    Where the time is too short for them, it is said what was thrown away.
+    """
+    stack.configure(
+        f'[models."short"]\ndimensions = {DIMENSIONS}\nmax_tokens = 100\nmax_inputs = 4\n'
+        f"max_concurrency = 1\n[worker]\ndrain_time = {drain_time}\n"
+    )
+    stack.create("docs", "--on-too-long", "chunk", model="short")
+    stack.api.configure(dimensions=DIMENSIONS, latency=0.2)
+    texts = [" ".join(f"Sentence {number} of text {text}." for number in range(150)) for text in range(3)]
+    with stack.worker() as worker, stack.producer() as producer:
+        for number, text in enumerate(texts):
+            producer.enqueue("docs", id=str(number), text=text)
+        stack.api.wait_for(in_flight=1)
+        terminate(worker)
+        assert worker.wait() == 0
+    stored = [chunk for (chunk,) in stack.sql("SELECT content FROM docs")]
+    if drain_time > 1:
+        assert len(stored) > 20
+        assert set(stack.api.billed(stored)) == {1}
+        assert sum(call.texts for call in stack.api.calls()) == len(stored)
+        assert "thrown away" not in worker.output
+    else:
+        assert not stored
+        assert "vectors of chunks of collection docs were thrown away" in worker.output
+    assert stack.pending() == (2 if stored else 3)
 
 
 @pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])

@@ -277,6 +277,67 @@ class Endless(AtSpaces):
         self.is_told.set()
 
 
+ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
+
+
+async def test_an_item_that_is_paid_for_in_part_goes_on() -> None:
+    """When its job is released: what is not in flight is asked for again as soon as a vector has come."""
+    async with splitting("a b c") as (service, item):
+        service.embeddings.keep_paid()
+        service.hold.is_released = True
+        (_, first), (_, second), (_, third) = service.asked
+        for waiter in (second, third):
+            assert waiter.is_gone
+            waiter.refused(ABANDONED, 0)
+        first.embedded(vector("a"), 1, 1)
+        assert [text for text, _ in service.asked[3:]] == ["b", "c"]
+        for text, waiter in service.asked[3:]:
+            assert not waiter.is_gone
+            waiter.embedded(vector(text), 1, 1)
+    assert (service.embedded, service.refused) == ([item], [])
+    assert [part.content for part in item.parts] == ["a", "b", "c"]
+
+
+async def test_an_item_that_is_not_paid_for_is_let_go_of() -> None:
+    """Nothing of it is in flight; or its job was released before, and others may have it."""
+    async with splitting("a b") as (service, item):
+        service.embeddings.keep_paid()
+        service.hold.is_released = True
+        for _, waiter in list(service.asked):
+            waiter.refused(ABANDONED, 0)
+        assert service.refused == [(item, ABANDONED)]
+        assert service.embeddings.throw_away() == 0
+    async with splitting("a b") as (service, item):
+        service.hold.is_released = True
+        service.embeddings.keep_paid()
+        service.asked[0][1].embedded(vector("a"), 1, 1)
+        assert service.asked[1][1].is_gone
+        service.asked[1][1].refused(ABANDONED, 0)
+        assert service.refused == [(item, ABANDONED)]
+
+
+async def test_what_is_paid_for_is_thrown_away_in_the_end() -> None:
+    """The time to stop is over: the vectors are counted, and the items let go of."""
+    async with splitting("a b c") as (service, item):
+        service.embeddings.keep_paid()
+        service.hold.is_released = True
+        service.asked[0][1].embedded(vector("a"), 1, 1)
+        gone = [service.asked[1][1].is_gone]
+        assert service.embeddings.throw_away() == 1
+        gone.append(service.asked[1][1].is_gone)
+        assert gone == [False, True]
+        service.asked[1][1].refused(ABANDONED, 0)
+        assert service.refused == [(item, ABANDONED)]
+    async with splitting("a b") as (service, item):
+        service.embeddings.keep_paid()
+        service.hold.is_released = True
+        service.asked[1][1].refused(ABANDONED, 0)
+        assert service.embeddings.throw_away() == 0
+        assert [item for item, _ in service.refused] == [item]
+        service.asked[0][1].embedded(vector("a"), 1, 1)
+        assert len(service.refused) == 1
+
+
 async def test_a_worker_that_stops_splits_no_more() -> None:
     """The text that is being split is let go of: the next process splits it."""
     splitter = Endless()

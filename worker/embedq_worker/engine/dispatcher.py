@@ -33,6 +33,7 @@ _CHANGED = Want(-1, 0)
 """In place of what was said, where the gate has taken something off it."""
 _ASK_AGAIN = 0.1
 """Seconds until leave to call is asked for again."""
+_LOOK_AGAIN = 0.02
 _REFUSALS = 3
 """Refusals of one text alone, with answers to others between, after which it is a dead letter."""
 _ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
@@ -104,6 +105,11 @@ class Dispatcher:
     def tasks(self) -> list[asyncio.Task[None]]:
         """The calls in flight."""
         return list(self._calls)
+
+    async def finish_wanted(self) -> None:
+        """Go on calling until nobody waits any more, the model is paused, or no call may be made."""
+        while self._asked and self._may_call() and not self._gate.paused:  # noqa: ASYNC110  # untold of two
+            await asyncio.sleep(_LOOK_AGAIN)
 
     async def finish_calls(self) -> None:
         """Make no more calls and wait for those in flight; what waits for its turn stays waiting."""

@@ -65,8 +65,10 @@ class Embeddings:
         self._refused = refused
         self._cuts = collection.on_too_long == "truncate"
         self._long: deque[_WaitingPart] = deque()
+        self._divided: set[_InParts] = set()
+        """Items whose texts were split."""
         self._in_hand = 0
-        """Parts of texts that were split, save for one a text."""
+        """Parts of these."""
         self._changed = asyncio.Event()
         self.waiting = 0
         """Items whose vectors are waited for."""
@@ -128,10 +130,31 @@ class Embeddings:
         self._split(part)
         return True
 
-    def have(self, parts: int) -> None:
-        """So many parts more are in hand, or fewer."""
-        self._in_hand += parts
-        self._changed.set()
+    def keep_paid(self) -> None:
+        """Items of which a part was embedded, or is being, are no longer let go of when their jobs are."""
+        for whole in self._divided:
+            whole.keep()
+
+    def throw_away(self) -> int:
+        """Let go of them after all; the vectors that this throws away."""
+        return sum(whole.throw_away() for whole in list(self._divided))
+
+    def has_divided(self, whole: _InParts, more: int) -> None:
+        """So many parts more of an item are in hand."""
+        self._divided.add(whole)
+        self._in_hand += more
+
+    def has_ended(self, whole: _InParts) -> None:
+        """They are in hand no more."""
+        if whole in self._divided:
+            self._divided.remove(whole)
+            self._in_hand -= len(whole.parts)
+            self._changed.set()
+
+    def ask_again(self, parts: Sequence[_WaitingPart]) -> None:
+        """Ask for parts that were not called for. Their shadows' vectors are left to the fill."""
+        for part in parts:
+            self._ask_model(part.item, content_hash(part.asked), part.asked, part)
 
     def _ask_for(self, parts: Sequence[_WaitingPart]) -> None:
         for part in parts:
@@ -146,7 +169,10 @@ class Embeddings:
         if known is not None:
             waiter.embedded(known, 0, item.attempts)
         else:
-            self._asker.ask(key, text, self._shape, Flow(item.job.lane, self._collection.name), waiter)
+            self._ask_model(item, key, text, waiter)
+
+    def _ask_model(self, item: RunningItem, key: bytes, text: str, waiter: Waiter) -> None:
+        self._asker.ask(key, text, self._shape, Flow(item.job.lane, self._collection.name), waiter)
 
     def _go_on(self, item: RunningItem, parts: tuple[Part, ...]) -> None:
         self.waiting -= 1
@@ -213,9 +239,13 @@ class _Whole:
 
 
 class _InParts:
-    """An item whose text is or may be split, and how many of its parts' vectors are missing."""
+    """An item whose text is or may be split, and how many of its parts' vectors are missing.
 
-    __slots__ = ("_embeddings", "_is_over", "_missing", "item", "parts")
+    While it is kept, parts that are not called for any more are put aside: they are asked for again as soon
+    as another part's vector comes, which would be paid for in vain else.
+    """
+
+    __slots__ = ("_aside", "_embeddings", "_is_kept", "_is_over", "_missing", "item", "parts")
 
     def __init__(self, embeddings: Embeddings, item: RunningItem, text: str) -> None:
         self._embeddings = embeddings
@@ -223,11 +253,34 @@ class _InParts:
         self._missing = 1
         self._is_over = False
         """Whether its news was told."""
+        self._is_kept = False
+        self._aside: list[_WaitingPart] = []
         self.parts = [_WaitingPart(self, text, 0)]
 
     @property
     def is_gone(self) -> bool:
-        return self._is_over or self._embeddings.is_over or self.item.job.is_released
+        if self._is_over or self._embeddings.is_over:
+            return True
+        return self.item.job.is_released and not (self._is_kept and self._paid)
+
+    @property
+    def _paid(self) -> int:
+        """Vectors that have come."""
+        return len(self.parts) - self._missing
+
+    def keep(self) -> None:
+        """Have it go on when its job is released, unless that was before, and others may have it."""
+        self._is_kept = not self.item.job.is_released
+
+    def throw_away(self) -> int:
+        """Let go of it if it was kept; the vectors that this throws away."""
+        if not self._is_kept:
+            return 0
+        self._is_kept = False
+        paid = self._paid
+        if self._aside:
+            self.refused(self._aside[0], _ABANDONED, 0)
+        return paid
 
     def divide(self, part: _WaitingPart, texts: Sequence[str]) -> list[_WaitingPart]:
         """Put parts with these texts in the place of one."""
@@ -235,8 +288,9 @@ class _InParts:
         at = self.parts.index(part)
         self.parts[at : at + 1] = smaller
         self._missing += len(smaller) - 1
-        if not self._is_over:
-            self._embeddings.have(len(smaller) - 1)
+        if not self._is_over and len(self.parts) > 1:
+            is_first = len(self.parts) == len(smaller)
+            self._embeddings.has_divided(self, len(smaller) - (0 if is_first else 1))
         return smaller
 
     def embedded(self, tokens: int, attempts: int) -> None:
@@ -249,10 +303,13 @@ class _InParts:
             self._end()
             came = [Part(part.content, part.vector) for part in self.parts if part.vector is not None]
             self._embeddings.came(item, tuple(came))
+        elif self._aside:
+            again, self._aside = self._aside, []
+            self._embeddings.ask_again(again)
 
     def refused(self, part: _WaitingPart, error: ApiError, attempts: int) -> None:
         """A part will have no vector as it is; the others are not waited for any more."""
-        if self._is_over or self._embeddings.make_smaller(part, error):
+        if self._is_over or self._puts_aside(part, error) or self._embeddings.make_smaller(part, error):
             return
         self._end()
         self.item.attempts = max(self.item.attempts, attempts)
@@ -260,9 +317,16 @@ class _InParts:
         self.item.remember(self._embeddings.layout.generation, came)
         self._embeddings.fail(self.item, error)
 
+    def _puts_aside(self, part: _WaitingPart, error: ApiError) -> bool:
+        """Whether a part waits for the news of others, which are in flight."""
+        if not (self._is_kept and isinstance(error, NotCalled)):
+            return False
+        self._aside.append(part)
+        return len(self._aside) < self._missing
+
     def _end(self) -> None:
         self._is_over = True
-        self._embeddings.have(1 - len(self.parts))
+        self._embeddings.has_ended(self)
 
 
 class _WaitingPart:

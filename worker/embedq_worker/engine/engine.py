@@ -80,7 +80,7 @@ class Engine:
             self._loop.call_soon_threadsafe(self._release)
 
     def drain(self) -> Future[None]:
-        """Give back what waits, make no more calls, and let those in flight be answered and written."""
+        """Give back what waits, and let calls in flight be answered and written: see ``Parts.drain``."""
         return asyncio.run_coroutine_threadsafe(self._drain(), self._loop)
 
     def stop(self) -> None:
@@ -110,17 +110,20 @@ class Engine:
             self._take_in()
 
     def _release(self) -> None:
+        self._give_back_incoming()
+        if self._parts is not None:
+            self._parts.release()
+
+    def _give_back_incoming(self) -> None:
         while self._incoming:
             delivery = self._incoming.popleft()
             if delivery.not_a_job is None or self._parts is None:
                 give_back(delivery)
             else:  # nothing is to be called for it
                 self._parts.take(delivery)
-        if self._parts is not None:
-            self._parts.release()
 
     async def _drain(self) -> None:
-        self._release()
+        self._give_back_incoming()
         if self._parts is not None:
             await self._parts.drain()
 

@@ -36,6 +36,9 @@ from embedq_worker.store.database import Database
 
 logger = logging.getLogger(__name__)
 
+_CALL_FOR = 0.8
+"""Of the drain time, how long calls are made for items of which a part is paid for; then all is written."""
+
 
 class Parts:
     """Everything that lives on the engine's loop."""
@@ -111,8 +114,19 @@ class Parts:
             dispatcher.let_go()
 
     async def drain(self) -> None:
-        """Make no more calls, and let those in flight be answered and written."""
+        """Release; let calls in flight be answered and written, and make those alone that what is paid needs.
+
+        An item whose text was split needs all its chunks. With the cache of vectors on they are in it, and
+        need not be waited for.
+        """
         self._taking.is_draining = self._health.is_draining = True
+        if not self._settings.worker.vector_cache_days:
+            for pipeline in self._pipelines.values():
+                pipeline.keep_paid()
+        self.release()
+        await self._finish_wanted()
+        for pipeline in self._pipelines.values():
+            pipeline.throw_away()
         for task in self._dispatching:
             task.cancel()
         # All at once: one that waits for a slow model must not leave the others calling.
@@ -122,6 +136,13 @@ class Parts:
         await self._burials.finish()
         await self._queries.finish()
         await self._caches.finish()
+
+    async def _finish_wanted(self) -> None:
+        try:
+            async with asyncio.timeout(_CALL_FOR * self._settings.worker.drain_time):
+                await asyncio.gather(*(each.finish_wanted() for each in self._dispatchers.values()))
+        except TimeoutError:
+            pass
 
     async def close(self) -> None:
         """End all of them; what is unfinished stays so."""

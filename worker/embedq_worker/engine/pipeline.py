@@ -40,6 +40,10 @@ _LOOK_UP_ITEMS = 2000
 _AGAIN = 0.02
 _ADMIT_ITEMS = 100
 """Items that are admitted in one go."""
+_THROWN_AWAY = (
+    "%d vectors of chunks of collection %s were thrown away, and will be billed again: the other chunks of "
+    "their items did not come within drain_time; raise it, or have the cache of vectors on"
+)
 Bury = Callable[[DeadLetter, Callable[[], None]], None]
 """Writes a dead letter and calls back after its commit."""
 
@@ -100,6 +104,17 @@ class Pipeline:
         self._former = [each for each in [*self._former, before] if each.waiting]
         if before.layout.generation != models.collection.generation:
             before.let_go()
+
+    def keep_paid(self) -> None:
+        """When what waits is withdrawn, go on with the items of which a part is paid for."""
+        for embeddings in self._all_embeddings:
+            embeddings.keep_paid()
+
+    def throw_away(self) -> None:
+        """Withdraw these too: the time to stop is over."""
+        thrown_away = sum(embeddings.throw_away() for embeddings in self._all_embeddings)
+        if thrown_away:
+            logger.warning(_THROWN_AWAY, thrown_away, self.collection.name)
 
     async def finish_writes(self) -> None:
         """Wait until every vector in hand is written."""
