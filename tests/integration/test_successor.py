@@ -426,8 +426,10 @@ def test_whatever_reads_the_column_stops_the_switch(connection: Connection, docs
         ),
         ("CREATE POLICY theirs ON docs USING (embedding IS NULL)", "theirs", "DROP POLICY theirs ON docs"),
         (
-            "CREATE TRIGGER told BEFORE UPDATE OF embedding ON docs"
-            " FOR EACH ROW EXECUTE FUNCTION suppress_redundant_updates_trigger()",
+            (
+                "CREATE TRIGGER told BEFORE UPDATE OF embedding ON docs FOR EACH ROW"
+                " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+            ),
             "told",
             "DROP TRIGGER told ON docs",
         ),

@@ -1,2 +1,2 @@
--- A right on one column of a table. privilege is a keyword, grantee a role or PUBLIC, option WITH GRANT OPTION or nothing.
-GRANT {privilege} ({column}) ON {table} TO {grantee} {option};
+-- A right on a column of vectors. privilege is a keyword, grantee a role or PUBLIC, option WITH GRANT OPTION or nothing.
+GRANT {privilege} ({vector}) ON {table} TO {grantee} {option};

@@ -30,7 +30,7 @@ def copy_grants(connection: Connection, collection: Collection) -> None:
         connection.execute(
             sql.SQL(template("grant_column")).format(
                 privilege=sql.SQL(_PRIVILEGES[privilege]),
-                column=sql.Identifier(collection.as_shadow().vector_column),
+                vector=sql.Identifier(collection.as_shadow().vector_column),
                 table=collection.table,
                 grantee=sql.SQL("PUBLIC") if role is None else sql.Identifier(role),
                 option=sql.SQL("WITH GRANT OPTION" if is_grantable else ""),
