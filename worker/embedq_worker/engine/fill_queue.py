@@ -6,8 +6,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
 
 from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import described, steadily
@@ -23,12 +23,19 @@ _AT_ONCE = 256
 _WHAT = "filling rows, whose vectors are kept,"
 
 
-class _Waiting(NamedTuple):
+@dataclass(slots=True, eq=False)
+class _Waiting:
     """A vector, and who is told what became of it."""
 
     generation: int
     filled: Filled
     done: Callable[[Outcome], None]
+    is_told: bool = False
+
+    def tell(self, outcome: Outcome) -> None:
+        """Only once: what was told is not put back."""
+        self.is_told = True
+        self.done(outcome)
 
 
 class FillQueue:
@@ -79,11 +86,14 @@ class FillQueue:
         try:
             await self._fill_all(batch)
         except CollectionMoved:
-            self._waiting.extendleft(reversed(batch))
+            self._put_back(batch)
             await self._look()
         except BaseException:
-            self._waiting.extendleft(reversed(batch))
+            self._put_back(batch)
             raise
+
+    def _put_back(self, batch: Sequence[_Waiting]) -> None:
+        self._waiting.extendleft(each for each in reversed(batch) if not each.is_told)
 
     async def _fill_all(self, batch: Sequence[_Waiting]) -> None:
         filler = self._filler
@@ -93,7 +103,7 @@ class FillQueue:
             await self._fill(filler, wanted)
         for each in batch:
             if each.generation != generation:
-                each.done(Outcome.SUPERSEDED)
+                each.tell(Outcome.SUPERSEDED)
 
     async def _fill(self, filler: Filler, wanted: Sequence[_Waiting]) -> None:
         """One transaction; what is refused is found by halves."""
@@ -114,4 +124,4 @@ class FillQueue:
             logger.error("a row could not be filled, it is left without: %s", described(error))
             outcome = Outcome.DEAD
         for each in wanted:
-            each.done(outcome)
+            each.tell(outcome)

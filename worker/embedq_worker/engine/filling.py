@@ -69,6 +69,11 @@ class Filling:
         await self._queue.finish()
 
     @property
+    def generation(self) -> int | None:
+        """Whose vectors are filled in now; None where there is nothing to be filled."""
+        return None if self._filler is None else self._filler.generation
+
+    @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """The fills whose texts are being read."""
         return list(self._reading)
@@ -96,28 +101,32 @@ class Filling:
             rows = await self._read(ids, fill.generation)
         except Exception as error:
             logger.error("the rows of a fill could not be read, they are left: %s", described(error))
-            rows = []
+            _settle_all(job, len(ids), Outcome.DEAD)
+            return
+        if rows is None:
+            _settle_all(job, len(ids), Outcome.SUPERSEDED)
+            return
         by_id: dict[str, list[Unfilled]] = {item_id: [] for item_id in ids}
         for row in rows:
             by_id[row.id].append(row)
         for lacking in by_id.values():
             self._ask(job, lacking, fill.generation)
 
-    async def _read(self, ids: Sequence[str], generation: int) -> list[Unfilled]:
-        """None of them where the collection's shadow is another's, or gone."""
+    async def _read(self, ids: Sequence[str], generation: int) -> list[Unfilled] | None:
+        """None where the collection's shadow is another's, or gone."""
         for _ in range(_LOOKS):
             filler = self._filler
-            if filler is not None and filler.generation == generation:
+            if filler is not None and self.generation == generation:
                 try:
                     what = f"reading rows of collection {self._models.collection.name}"
                     return await insist(partial(filler.read, ids), what, self._database.outage)
                 except CollectionGone:
-                    return []
+                    return None
                 except CollectionMoved:
                     pass
             if not await self._look():
-                return []
-        return []
+                return None
+        return None
 
     def _ask(self, job: RunningJob, rows: Sequence[Unfilled], generation: int) -> None:
         shadow = self._models.shadow
@@ -205,7 +214,8 @@ class _WaitingRow:
 
     @property
     def is_gone(self) -> bool:
-        return self._filling.is_over or self._rows.job.is_released
+        filling, rows = self._filling, self._rows
+        return filling.is_over or filling.generation != rows.generation or rows.job.is_released
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
         filled = Filled(self._row.id, self._row.chunk, self.key, vector)
@@ -219,6 +229,11 @@ class _WaitingRow:
             self._rows.settle(Outcome.WITHDRAWN)
         else:
             self._rows.settle(Outcome.SUPERSEDED)
+
+
+def _settle_all(job: RunningJob, items: int, outcome: Outcome) -> None:
+    for _ in range(items):
+        job.settle(outcome)
 
 
 def _tell_nobody(outcome: Outcome) -> None:

@@ -119,7 +119,8 @@ class Taking:
     def _take_served(self, delivery: Delivery, served: Served | None) -> None:
         is_query = delivery.is_query
         if served is None and delivery.is_fill:  # whatever was to be filled is gone
-            delivery.finish({"items": 1, Outcome.SUPERSEDED: 1})
+            items = len(read_fill(delivery).items)
+            delivery.finish({"items": items, Outcome.SUPERSEDED: items})
             return
         if served is None:
             raise NotAJob("unknown_collection")
