@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from embedq_worker.catalogue import Model
-from embedq_worker.engine import shadowing
+from embedq_worker.engine import patience
 from embedq_worker.engine.models import ShadowModel
 from embedq_worker.engine.shadowing import Shadowing
 from embedq_worker.engine.texts import Shape, Waiter
-from embedq_worker.engine.work import RunningItem, RunningJob, Vector, content_hash, rearrange
+from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Vector, content_hash, rearrange
 from embedq_worker.errors import BadInput
 from embedq_worker.limiter import Flow
 from embedq_worker.store.collection import Layout
@@ -80,7 +80,7 @@ async def test_both_come() -> None:
 
 async def test_late_vector_is_stored_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     """The item does not wait for it for long, and it is not thrown away."""
-    monkeypatch.setattr(shadowing, "PATIENCE", 0.01)
+    monkeypatch.setattr(patience, "LEAST", 0.01)
     service, item = Service(), running()
     service.expect(item, "a", "b")
     service.answer(1)
@@ -89,6 +89,8 @@ async def test_late_vector_is_stored_by_itself(monkeypatch: pytest.MonkeyPatch) 
     assert shadows(service.done[0]) == [False, True]
     assert service.asked[0][1].is_gone
     service.answer(0)
+    assert service.late == []  # its row is not stored yet: a vector that overtakes it would fill nothing
+    item.settle(Outcome.STORED)
     ((generation, filled),) = service.late
     assert (generation, filled.id, filled.chunk, filled.content_hash) == (2, "1", 0, content_hash("a"))
     assert len(service.done) == 1

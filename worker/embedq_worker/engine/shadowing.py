@@ -1,26 +1,26 @@
 """Shadowing: items of a collection that moves from one model to another get both models' vectors.
 
 Both are asked at the same time. The collection's own model decides what becomes of an item; the other one is
-given a moment longer and no more. What it says later is stored by itself, and what it never says is left to
-the fill: it never holds up an item.
+given a moment longer, or as long as it takes of late, and no more. What it says later is stored by itself,
+and what it never says is left to the fill: it never holds up an item for long.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
+from time import monotonic
 
 from embedq_worker.catalogue.model import count_characters
 from embedq_worker.engine.models import ShadowModel
+from embedq_worker.engine.patience import Patience
 from embedq_worker.engine.texts import Shape
 from embedq_worker.engine.work import RunningItem, Vector
 from embedq_worker.errors import ApiError
 from embedq_worker.limiter import Flow
 from embedq_worker.store.rows import Filled, Part
 
-PATIENCE = 0.5
-"""Seconds that an item whose own vectors have come waits for the others. Too short writes many rows twice,
-too long delays every write while the other model is slow."""
 Done = Callable[[tuple[Part, ...]], None]
 
 
@@ -33,6 +33,7 @@ class Shadowing:
         self._shape = Shape(shadow.dimensions, "document")
         self._late = late
         self._expected: dict[RunningItem, _Expected] = {}
+        self.patience = Patience()
 
     def expect(self, item: RunningItem, key: bytes, text: str) -> None:
         """Ask for the vector of one of an item's parts; nobody, where the model is paused or takes no such
@@ -43,7 +44,7 @@ class Shadowing:
         part = expected.parts[text] = _ExpectedPart(expected, key)
         known = item.known.get((self.shadow.generation, text))
         if known is not None:
-            part.embedded(known, 0, 0)
+            part.vector, part.is_told = known, True
         elif self.shadow.is_paused() or self._is_too_long(text):
             part.is_told = True
         else:
@@ -53,11 +54,11 @@ class Shadowing:
     def join(self, item: RunningItem, own: tuple[Part, ...], done: Done) -> None:
         """The item's own vectors have come: call ``done`` with both, or with what there is in a moment."""
         expected = self._expected[item]
-        expected.own, expected.done = own, done
+        expected.own, expected.done, expected.joined = own, done, monotonic()
         if not expected.is_missing:
             self.finish(item)
         else:
-            expected.timer = asyncio.get_running_loop().call_later(PATIENCE, self.finish, item)
+            expected.timer = asyncio.get_running_loop().call_later(self.patience.seconds, self.finish, item)
 
     def forget(self, item: RunningItem) -> None:
         """The item does not go on; should it come back, it knows the vectors that came."""
@@ -85,9 +86,9 @@ class Shadowing:
             tuple(Part(own.content, own.vector, expected.parts[own.content].vector) for own in expected.own)
         )
 
-    def came_late(self, filled: Filled) -> None:
-        """The item has gone on, and its row is stored without it."""
-        self._late(self.shadow.generation, filled)
+    def came_late(self, item: RunningItem, filled: Filled) -> None:
+        """The item has gone on, and its row is stored without it, or will be in a moment."""
+        item.when_settled(partial(self._late, self.shadow.generation, filled))
 
     def _is_too_long(self, text: str) -> bool:
         most = self.shadow.model.max_chars_alone
@@ -97,7 +98,7 @@ class Shadowing:
 class _Expected:
     """What an item waits for, by text: parts that were divided since are among them."""
 
-    __slots__ = ("done", "is_over", "item", "own", "parts", "shadowing", "timer")
+    __slots__ = ("done", "is_over", "item", "joined", "own", "parts", "shadowing", "timer")
 
     def __init__(self, shadowing: Shadowing, item: RunningItem) -> None:
         self.shadowing = shadowing
@@ -106,6 +107,8 @@ class _Expected:
         self.own: tuple[Part, ...] = ()
         self.done: Done | None = None
         """Set when its own vectors have come."""
+        self.joined: float | None = None
+        """When that was, by the monotonic clock."""
         self.timer: asyncio.TimerHandle | None = None
         self.is_over = False
 
@@ -123,7 +126,11 @@ class _Expected:
         """For the rows that were stored without it."""
         for chunk, own in enumerate(self.own):
             if self.parts[own.content] is part:
-                self.shadowing.came_late(Filled(self.item.id, chunk, part.key, vector))
+                self.shadowing.came_late(self.item, Filled(self.item.id, chunk, part.key, vector))
+
+    def note_delay(self) -> None:
+        """The model has given a vector."""
+        self.shadowing.patience.learn(0.0 if self.joined is None else monotonic() - self.joined)
 
 
 class _ExpectedPart:
@@ -142,6 +149,7 @@ class _ExpectedPart:
         return self._expected.is_over or self._expected.item.job.is_released
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
+        self._expected.note_delay()
         if self._expected.is_over:
             self._expected.came_late(self, vector)
             return

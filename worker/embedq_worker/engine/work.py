@@ -93,6 +93,7 @@ class RunningItem:
     """An item in the engine: what the message said, and its parts once they have their vectors."""
 
     __slots__ = (
+        "_afterwards",
         "_settled",
         "attempts",
         "content_hash",
@@ -126,6 +127,14 @@ class RunningItem:
         self.tokens = 0
         self.attempts = 0
         self._settled = False
+        self._afterwards: tuple[Callable[[], None], ...] = ()
+
+    def when_settled(self, news: Callable[[], None]) -> None:
+        """Call ``news`` once the item is settled; at once where it is."""
+        if self._settled:
+            news()
+        else:
+            self._afterwards += (news,)
 
     def remember(self, generation: int, vectors: Iterable[tuple[str, Vector | None]]) -> None:
         """Vectors of texts that came, though the item does not go on: they are not asked for again."""
@@ -144,6 +153,8 @@ class RunningItem:
             logger.error("an item was settled again, as %s; that is a defect of embedq", outcome)
             return
         self._settled = True
+        for news in self._afterwards:
+            news()
         self.job.settle(outcome, self.tokens)
 
 
