@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import threading
 from collections import Counter
 
 import numpy as np
@@ -134,3 +136,31 @@ def test_replayed_letter_of_a_fill_leaves_the_item_alone(stack: Stack) -> None:
         stack.command("dead-letters", "replay", "docs")
         stack.wait_until_done()
         assert stack.sql("SELECT count(*) FROM embedq.dead_letter") == [(0,)]
+
+
+def test_switch_to_a_slower_model_while_writes_go_on(stack: Stack) -> None:
+    """It is waited for, so that rows are whole as they are stored, and there is a moment to switch at."""
+    give_two_models(stack.api, MODEL, NEW)
+    stack.create("docs")
+    over = threading.Event()
+
+    def write() -> None:
+        with stack.producer() as producer:
+            for number in itertools.count():
+                producer.enqueue("docs", id=str(number % 50), text=f"live {number}")
+                if over.wait(0.04):
+                    return
+
+    with stack.worker(), stack.producer() as producer:
+        producer.enqueue_many("docs", ({"id": str(n), "text": f"text {n}"} for n in range(50)))
+        stack.wait_until_done()
+        stack.api.configure(model=NEW, latency=1.2)
+        writing = threading.Thread(target=write)
+        writing.start()
+        try:
+            migrate(stack, *TO_NEW[3:], "--rate", "1000")
+            migrate(stack, "--switch")
+        finally:
+            over.set()
+            writing.join()
+    assert stack.sql("SELECT model FROM embedq.collection") == [(NEW,)]
