@@ -11,14 +11,16 @@ import pytest
 
 from embedq_worker.catalogue import Model
 from embedq_worker.engine import patience
+from embedq_worker.engine.embedding import Embeddings
 from embedq_worker.engine.models import ShadowModel
 from embedq_worker.engine.shadowing import Shadowing
 from embedq_worker.engine.texts import Shape, Waiter
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Vector, content_hash, rearrange
-from embedq_worker.errors import BadInput
+from embedq_worker.errors import BadInput, NotCalled
 from embedq_worker.limiter import Flow
 from embedq_worker.store.collection import Layout
 from embedq_worker.store.rows import Filled, Part
+from tests.unit.test_embedding import COLLECTION, AtSpaces
 
 OWN = np.array([1, 2], np.float32)
 OTHER = np.array([3, 4, 5], np.float32)
@@ -53,6 +55,19 @@ class Service:
     def own(self, item: RunningItem, *texts: str) -> None:
         """The collection's own vectors have come."""
         self.shadowing.join(item, tuple(Part(text, OWN) for text in texts), self.done.append)
+
+
+class Asked:
+    """The collection's own model: remembers who waits."""
+
+    def __init__(self) -> None:
+        self.waiters: list[Waiter] = []
+        self.was_asked = asyncio.Event()
+
+    def ask(self, key: bytes, text: str, shape: Shape, flow: Flow, waiter: Waiter) -> None:  # noqa: ARG002  # an Asker
+        """As a dispatcher."""
+        self.waiters.append(waiter)
+        self.was_asked.set()
 
 
 def running(text: str = "text") -> RunningItem:
@@ -132,6 +147,36 @@ async def test_item_that_comes_back_knows_its_vectors() -> None:
     service.shadowing.forget(item)
     service.expect(item, "a", "b")
     assert [text for text, _ in service.asked] == ["a", "b", "b"]
+
+
+@pytest.mark.parametrize("has_moved", [False, True])
+async def test_item_that_ends_while_it_is_asked_for_leaves_nothing(has_moved: bool) -> None:
+    """Of hundreds of parts the first is refused, or let go of: the others are asked of neither model."""
+    service, own = Service(), Asked()
+    told: list[RunningItem] = []
+    embeddings = Embeddings(
+        COLLECTION,
+        own,
+        AtSpaces(),
+        embedded=told.append,
+        refused=lambda item, _: told.append(item),
+        shadowing=service.shadowing,
+    )
+    splitting = asyncio.create_task(embeddings.run())
+    item = running(" ".join(f"p{n}" for n in range(250)))
+    embeddings.ask(item)
+    await own.was_asked.wait()
+    if has_moved:
+        embeddings.let_go()
+    own.waiters[0].refused(NotCalled("abandoned", "moved") if has_moved else BadInput(400), 1)
+    asked = len(own.waiters), len(service.asked)
+    for _ in range(20):
+        await asyncio.sleep(0)
+    splitting.cancel()
+    await asyncio.gather(splitting, return_exceptions=True)
+    assert told == [item]
+    assert (len(own.waiters), len(service.asked)) == asked
+    assert service.shadowing._expected == {}
 
 
 def in_hand(*parts: Part, layout: Layout) -> RunningItem:

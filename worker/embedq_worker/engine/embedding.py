@@ -209,9 +209,15 @@ class Embeddings:
             part.refused(BadInput(code="not_split"), 0)
         else:
             parts = part.cut(texts[0]) if self._cuts else part.divide(texts)
-            for at in range(0, len(parts), _ASK_PARTS):
-                self._ask_for(parts[at : at + _ASK_PARTS])
-                await asyncio.sleep(0)  # other texts' calls and answers go on
+            await self._ask_by_and_by(parts)
+
+    async def _ask_by_and_by(self, parts: Sequence[_WaitingPart]) -> None:
+        for at in range(0, len(parts), _ASK_PARTS):
+            if parts[at].is_gone:  # its item has died of another part, or nobody waits any more
+                parts[at].refused(_ABANDONED, 0)
+                return
+            self._ask_for(parts[at : at + _ASK_PARTS])
+            await asyncio.sleep(0)  # other texts' calls and answers go on
 
 
 class _Whole:
