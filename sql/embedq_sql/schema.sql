@@ -250,6 +250,34 @@ END
 $$;
 COMMENT ON FUNCTION embedq.use_settings IS 'Sets settings for the rest of the transaction and returns what they were, for a second call that sets them back. A function''s SET clause would keep it from being restored from a dump by other than superusers.';
 
+-- What functions of collections set whose body is parsed when it runs: hence the search path, of Postgres' own names and
+-- pgvector's. An index scan may give more than hnsw.ef_search rows, and the planner is kept to an index that there is: that long
+-- vectors are stored apart from their rows, and cost far more to read, it does not know. No plan is kept, for it would outlive
+-- the settings.
+CREATE FUNCTION embedq.use_index(path text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN embedq.use_settings(jsonb_build_object(
+        'search_path', path, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
+        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
+END
+$$;
+COMMENT ON FUNCTION embedq.use_index IS 'Sets what a search through an index needs for the rest of the transaction and returns what the settings were, as use_settings does.';
+
+CREATE FUNCTION embedq.refuse_filter(collection text)
+RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+AS $$
+BEGIN
+    RAISE feature_not_supported USING
+        MESSAGE = format('collection %L has no metadata that a filter could look at', collection),
+        HINT = 'Leave the filter out, or write the query out with a WHERE on the columns of its table.';
+END
+$$;
+COMMENT ON FUNCTION embedq.refuse_filter IS 'The error of a filter on an own table without metadata.';
+
 CREATE FUNCTION embedq.search(
     collection text, query vector, k integer DEFAULT 10, filter jsonb DEFAULT NULL, generation integer DEFAULT NULL
 )
@@ -274,9 +302,7 @@ BEGIN
             collection, registered.dimensions, given);
     END IF;
     IF filter IS NOT NULL AND registered.metadata_column IS NULL THEN
-        RAISE feature_not_supported USING
-            MESSAGE = format('collection %L has no metadata that a filter could look at', collection),
-            HINT = 'Search without a filter, or write the query out with a WHERE on the columns of its table.';
+        PERFORM embedq.refuse_filter(collection);
     END IF;
     IF filter IS NOT NULL THEN
         RETURN QUERY EXECUTE format('SELECT * FROM %I.%I($1, $2, $3, $4)',
@@ -375,7 +401,7 @@ COMMENT ON FUNCTION embedq.diversity IS 'The mean cosine distance of all pairs o
 
 CREATE FUNCTION embedq.mmr(query vector, candidates vector[], k integer, lambda double precision DEFAULT 0.5)
 RETURNS integer[]
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
 AS $$
 DECLARE
     to_query double precision[] := embedq.cosine_distances(candidates, query);
@@ -425,7 +451,7 @@ END;
 COMMENT ON FUNCTION embedq.mean_directions IS 'The mean direction of the vectors of each cluster.';
 
 CREATE FUNCTION embedq.kmeans_seeds(vectors vector[], k integer, seed bigint, OUT seeds vector[])
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
 AS $$
 DECLARE
     distances double precision[];  -- of each vector to the nearest seed
@@ -460,7 +486,7 @@ CREATE FUNCTION embedq.kmeans(
     vectors vector[], k integer, seed bigint DEFAULT 0, iterations integer DEFAULT 50,
     OUT centroids vector[], OUT rounds integer
 )
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
 AS $$
 DECLARE
     clusters integer[];
@@ -558,7 +584,7 @@ COMMENT ON COLUMN embedq.cluster_member.version IS 'The version that was labelle
 
 CREATE FUNCTION embedq.registered_collection(name text)
 RETURNS embedq.collection
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection;
@@ -578,14 +604,17 @@ RETURNS text
 LANGUAGE sql STABLE
 RETURN format(
     'SELECT stored.%I::text AS id, %s AS chunk, stored.%I AS embedding, %s AS version
-     FROM %I.%I AS stored WHERE stored.%I IS NOT NULL',
+     FROM %I.%I AS stored WHERE stored.%I IS NOT NULL%s',
     (registered).key_column, CASE WHEN (registered).is_managed THEN 'stored.chunk' ELSE '0' END, (registered).vector_column,
     CASE WHEN (registered).is_managed THEN 'stored.version' ELSE 'NULL::bigint' END,
-    (registered).table_schema, (registered).table_name, (registered).vector_column);
+    (registered).table_schema, (registered).table_name, (registered).vector_column,
+    -- A vector of zeros, which embedq does not write, has no distance (NaN).
+    CASE WHEN NOT (registered).is_managed THEN
+        format(' AND embedq.cosine_distance(stored.%1$I, stored.%1$I) < ''NaN''', (registered).vector_column) END);
 COMMENT ON FUNCTION embedq.rows_query IS 'The query for the rows of a collection: id, chunk, embedding, version.';
 
 CREATE FUNCTION embedq.sample_vectors(collection text, size integer, seed bigint, OUT vectors vector[])
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection := embedq.registered_collection(collection);
@@ -607,7 +636,7 @@ COMMENT ON FUNCTION embedq.sample_vectors IS 'Vectors of a collection as vectors
 
 CREATE FUNCTION embedq.label_rows(registered embedq.collection, clustering_id integer, centroids vector[])
 RETURNS bigint
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
     labelled bigint;
@@ -647,7 +676,7 @@ CREATE FUNCTION embedq.make_clustering(
     collection text, name text, k integer, seed bigint DEFAULT 0, sample integer DEFAULT 10000, iterations integer DEFAULT 50
 )
 RETURNS TABLE (cluster integer, size bigint, distance double precision)
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection := embedq.registered_collection(collection);
@@ -686,7 +715,7 @@ COMMENT ON FUNCTION embedq.make_clustering IS 'Clusters the rows of a collection
 CREATE FUNCTION embedq.current_clustering(
     registered embedq.collection, name text, OUT clustering_id integer, OUT centroids vector[]
 )
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 DECLARE
     chosen embedq.clustering;
@@ -711,7 +740,7 @@ COMMENT ON FUNCTION embedq.current_clustering IS 'A clustering''s id and centroi
 
 CREATE FUNCTION embedq.update_clustering(collection text, name text)
 RETURNS bigint
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection := embedq.registered_collection(collection);
@@ -730,7 +759,7 @@ CREATE FUNCTION embedq.nearest_clusters(
     collection text, name text, query vector, k integer DEFAULT 1, generation integer DEFAULT NULL
 )
 RETURNS TABLE (cluster integer, distance double precision)
-LANGUAGE plpgsql STABLE ROWS 1
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection := embedq.registered_collection(collection);
@@ -745,7 +774,7 @@ COMMENT ON FUNCTION embedq.nearest_clusters IS 'The k clusters whose centroids a
 
 CREATE FUNCTION embedq.drop_clustering(collection text, name text)
 RETURNS void
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection := embedq.registered_collection(collection);

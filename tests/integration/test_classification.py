@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import psycopg
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -73,6 +74,23 @@ def test_rare_labels_are_found(connection: Connection, docs: Collection) -> None
 
     assert found == [("near", 1), ("far", 3)]
     assert rows(connection, "SELECT FROM docs_classify('[1,0,0]', 'colour')") == []
+
+
+def test_k_may_be_any(connection: Connection, docs: Collection) -> None:
+    """No votes for 0, all of them for null or more than there are, and an error for less than 0."""
+    labels = {0: "low", 20: "low", 80: "high"}
+    fill(connection, docs, [Stored(str(each), angle(each), {"label": name}) for each, name in labels.items()])
+    fill(connection, docs, [Stored("30", angle(30))])
+    connection.execute("SET statement_timeout = '5s'")
+    asked = "SELECT label, neighbours FROM docs_classify('[1,0,0]', 'label', %s)"
+
+    assert rows(connection, asked, 0) == rows(connection, "SELECT FROM docs_classify_rows('label', 0)") == []
+    for every in (None, 4, 2**31 - 1):
+        assert rows(connection, asked, every) == [("low", 2), ("high", 1)]
+        labelled = rows(connection, "SELECT id, label FROM docs_classify_rows('label', %s)", every)
+        assert labelled == [("30", "low")]
+    with pytest.raises(psycopg.Error, match="must not be negative"):
+        rows(connection, asked, -1)
 
 
 def test_rows_without_a_label_get_one(connection: Connection, docs: Collection) -> None:

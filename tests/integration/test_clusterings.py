@@ -297,3 +297,16 @@ def test_mistakes_are_explained(connection: Connection) -> None:
         with pytest.raises(psycopg.Error, match=error) as caught:
             rows(connection, f"SELECT embedq.{call}")
         assert caught.value.diag.message_hint, call
+
+
+def test_labels_of_other_collections_are_no_keys(connection: Connection) -> None:
+    """Ids of theirs are not cast to the type of this table's key, however the labels are joined."""
+    own = make(connection, Kind("vector", is_own=True), 4, "own")
+    fill(connection, own, heap(np.random.default_rng(1), 1, 20))
+    fill(connection, make(connection, VECTOR, 4), [Stored(f"no. {each}", np.eye(4)[0]) for each in range(20)])
+    for name in ("own", "docs"):
+        rows(connection, "SELECT embedq.make_clustering(%s, 'topics', 2)", name)
+    connection.execute("ANALYZE embedq.cluster_member; ANALYZE embedq.clustering")
+    connection.execute("SET enable_nestloop = off; SET enable_mergejoin = off")
+
+    assert len(rows(connection, "SELECT FROM own_clusters('topics')")) == 20

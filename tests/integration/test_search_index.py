@@ -11,6 +11,7 @@ from embedq_worker.catalogue import Model
 from embedq_worker.store.collection import Quantization
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.index_session import BuildOptions
 from embedq_worker.store.indexes import build_index
 
 MODEL = Model(id="small", dimensions=3)
@@ -141,6 +142,74 @@ def test_all_rows_though_an_index_misses_some(connection: Connection) -> None:
     ):
         assert len(call(connection, f"SELECT FROM {asked}", QUERY)) == 1500
         assert connection.execute("SHOW enable_indexscan").fetchone() == ("on",)
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "SELECT distance FROM docs_documents($q, 40)",
+        "SELECT distance FROM docs_hybrid($q, '', 40)",
+        "SELECT distance FROM docs_diverse($q, 40, 1)",
+        "SELECT distance FROM docs_similar('item 750', 40)",
+        "SELECT distance FROM docs_recommend(ARRAY['item 750'], k => 40)",
+    ],
+)
+def test_nothing_is_missing_where_the_index_gives_up(connection: Connection, asked: str) -> None:
+    """The scan ends among rows that are deleted: what a function gives is what it gives without an index."""
+    connection.execute("DELETE FROM docs WHERE chunk <= 1400")
+    connection.execute("SET hnsw.max_scan_tuples = 100")
+    asked = asked.replace("$q", f"'{QUERY}'")
+
+    found = call(connection, asked)
+
+    connection.execute("SET enable_indexscan = off")
+    exact = call(connection, asked)
+    assert len(found) == len(exact) >= 40
+    assert [far for (far,) in found] == pytest.approx([far for (far,) in exact])
+
+
+def test_lonely_rows_are_right_where_the_index_gives_up(connection: Connection) -> None:
+    """Each row is compared with its k nearest, though the scan ends among rows that are deleted."""
+    connection.execute("DELETE FROM docs WHERE chunk % 15 <> 0")
+    connection.execute("SET hnsw.max_scan_tuples = 100")
+    asked = "SELECT id, chunk, distance, furthest FROM docs_anomalies(20) ORDER BY chunk"
+
+    found = call(connection, asked)
+
+    connection.execute("SET enable_indexscan = off")
+    exact = call(connection, asked)
+    assert len(found) == 100
+    assert [row[2:] for row in found] == [pytest.approx(row[2:], abs=1e-6) for row in exact]
+
+
+def test_pages_keep_a_higher_ef_search(connection: Connection) -> None:
+    """What the session asks for is not lowered: the rows are those of the search."""
+    docs = create_collection(connection, name="wide", model=Model(id="wide", dimensions=32))
+    connection.execute(
+        "INSERT INTO wide (id, content, embedding, version) SELECT i::text, '', ("
+        " SELECT array_agg(hashint8extended(i, j) / 1e19) FROM generate_series(1, 32) AS j)::real[], 1"
+        " FROM generate_series(1, 2000) AS i"
+    )
+    build_index(connection, docs, BuildOptions(m=4, ef_construction=8))  # one that finds little by itself
+    connection.execute("SET hnsw.ef_search = 400")
+
+    for item in range(1, 2000, 50):
+        ((near,),) = call(connection, "SELECT embedding::text FROM wide WHERE id = %s", str(item))
+        searched = call(connection, "SELECT id FROM wide_search(%s, 10)", near)
+        paged = call(connection, "SELECT id FROM wide_search_page(%s, 9, depth => 10)", near)
+        assert paged == searched[:9]
+
+
+def test_pages_end_where_they_began_in_few_digits(connection: Connection) -> None:
+    """A place says the whole distance, however a session prints its numbers."""
+    connection.execute("SET extra_float_digits = 0")
+    asked = "SELECT id, chunk, place::text FROM docs_search_page(%s, 100, after => %s)"
+    pages = [call(connection, asked, QUERY, None)]
+    while len(pages[-1]) == 100:
+        pages.append(call(connection, asked, QUERY, pages[-1][-1][2]))
+
+    seen = [row[:2] for page in pages for row in page]
+    assert len(seen) == len(set(seen)) == 1500
 
 
 @pytest.mark.parametrize("k", ["0", "NULL"])

@@ -144,6 +144,27 @@ def test_no_queries_are_no_rows(connection: Connection) -> None:
     assert found.fetchall() == [("1", 2)]
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        "docs_search(NULL)",
+        "docs_search((SELECT embedding FROM docs WHERE id = 'none'))",
+        "docs_search_where(NULL, '{}')",
+        """docs_search_where(NULL, '{"hidden": true}')""",
+        "docs_search_page(NULL)",
+        "docs_documents(NULL)",
+        "docs_hybrid(NULL, 'lease')",
+        "docs_diverse(NULL)",
+        "docs_classify(NULL, 'hidden')",
+        "embedq.search('docs', NULL)",
+        "embedq.search('docs', NULL, 10, '{}')",
+    ],
+)
+def test_no_query_is_no_rows(connection: Connection, call: str) -> None:
+    """A vector that is null, as of a row that is not there, is near to nothing."""
+    assert connection.execute(sql.SQL("SELECT FROM " + call)).fetchall() == []
+
+
 def test_own_name_that_would_end_a_body_is_refused(connection: Connection) -> None:
     """Functions are made of the names of tables and columns; these could be code."""
     ending = msgspec.structs.replace(OWN, vector_column="vec$$; DROP TABLE articles; $$")
@@ -231,8 +252,12 @@ def test_mistaken_query_vectors_are_refused(connection: Connection, call: str) -
     ("call", "said"),
     [
         ("docs_search_page($q, after => '[1, 2]')", "after is not the place of a row"),
-        ("docs_hybrid($q, 'lease', text_weight => -1)", "a weight is negative or null"),
-        ("docs_hybrid($q, 'lease', vector_weight => NULL)", "a weight is negative or null"),
+        ("docs_hybrid($q, 'lease', text_weight => -1)", "a weight is not a number from 0 up"),
+        ("docs_hybrid($q, 'lease', vector_weight => NULL)", "a weight is not a number from 0 up"),
+        ("docs_hybrid($q, 'lease', vector_weight => 'NaN')", "a weight is not a number from 0 up"),
+        ("docs_recommend(ARRAY['1'], ARRAY['5'], 3, NULL)", "disliked_weight is not a number from 0 up"),
+        ("docs_recommend(ARRAY['1'], ARRAY['5'], 3, 'NaN')", "disliked_weight is not a number from 0 up"),
+        ("own_outliers('{}')", "'own' has no metadata that a filter could look at"),
         ("embedq.search('dogs', $q)", "there is no collection 'dogs'"),
     ],
 )
@@ -242,3 +267,31 @@ def test_mistakes_are_explained(connection: Connection, call: str, said: str) ->
         ids(connection, call)
 
     assert caught.value.diag.message_hint
+
+
+WITH_K = (
+    "docs_search($q, {k})",
+    "docs_search_where($q, '{{}}', {k})",
+    "docs_search_many(ARRAY[$q]::vector[], {k})",
+    "docs_search_page($q, {k})",
+    "docs_similar('1', {k})",
+    "docs_documents($q, {k})",
+    "docs_hybrid($q, 'lease', {k})",
+    "docs_recommend(ARRAY['1'], k => {k})",
+    "docs_anomalies({k})",
+    "docs_diverse($q, {k})",
+    "embedq.search('docs', $q, {k})",
+)
+
+
+@pytest.mark.parametrize("call", WITH_K)
+def test_k_means_the_same_everywhere(connection: Connection, call: str) -> None:
+    """None for 0, all for null or the greatest integer, and an error for less than 0."""
+    every = ids(connection, call.format(k=100))
+    assert len(every) >= 4
+
+    assert ids(connection, call.format(k=0)) == []
+    assert sorted(ids(connection, call.format(k="NULL"))) == sorted(every)
+    assert sorted(ids(connection, call.format(k=2**31 - 1))) == sorted(every)
+    with pytest.raises(psycopg.Error, match="must not be negative"):
+        ids(connection, call.format(k=-1))

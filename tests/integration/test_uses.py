@@ -42,6 +42,18 @@ def docs(connection: Connection) -> Collection:
     return make(connection, VECTOR, 3)
 
 
+CALLS = (
+    "docs_recommend(ARRAY['0'], ARRAY['90'])",
+    "docs_anomalies(1)",
+    "docs_outliers()",
+    "docs_diversity(ARRAY['0', '90'])",
+    "docs_diverse({})",
+    "docs_classify({}, 'label')",
+    "docs_classify_rows('label')",
+    "docs_clusters('topics')",
+)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=str)
 def test_any_search_path_will_do(connection: Connection, kind: Kind) -> None:
     """The functions know their table, the extension's types and its operators."""
@@ -50,19 +62,65 @@ def test_any_search_path_will_do(connection: Connection, kind: Kind) -> None:
     connection.execute("SET search_path = pg_catalog")
     query = sql.SQL("(SELECT {} FROM {} LIMIT 1)").format(sql.Identifier(docs.vector_column), docs.table)
 
-    for call in (
-        "public.docs_recommend(ARRAY['0'], ARRAY['90'])",
-        "public.docs_anomalies(1)",
-        "public.docs_outliers()",
-        "public.docs_diversity(ARRAY['0', '90'])",
-        "public.docs_diverse({})",
-        "public.docs_classify({}, 'label')",
-        "public.docs_classify_rows('label')",
-        "embedq.make_clustering('docs', 'topics', 2)",
-        "embedq.update_clustering('docs', 'topics')",
-        "public.docs_clusters('topics')",
-    ):
-        connection.execute(sql.SQL("SELECT * FROM {}").format(sql.SQL(call).format(query)))
+    rows(connection, "SELECT embedq.make_clustering('docs', 'topics', 2)")
+    rows(connection, "SELECT embedq.update_clustering('docs', 'topics')")
+    for call in CALLS:
+        connection.execute(sql.SQL("SELECT * FROM public.{}").format(sql.SQL(call).format(query)))
+
+
+def test_operators_of_somebody_else_are_not_used(connection: Connection) -> None:
+    """One of the very types, in a schema that many may write to, would be taken before Postgres' own."""
+    rayed(connection, make(connection, VECTOR, 3), 0, 10, 80, 90)
+    connection.execute("UPDATE docs SET metadata = '{\"label\": \"a\"}' WHERE id <> '10'")
+    connection.execute(
+        "CREATE FUNCTION caught(integer, float8) RETURNS float8 LANGUAGE plpgsql"
+        " AS $$ BEGIN RAISE 'another''s operator'; END $$;"
+        "CREATE FUNCTION caught(float8, integer) RETURNS float8 RETURN caught($2, $1);"
+        "CREATE FUNCTION caught_too(float8, numeric) RETURNS boolean RETURN caught(1, $1) > 0;"
+        "CREATE OPERATOR public.- (FUNCTION = caught, LEFTARG = integer, RIGHTARG = float8);"
+        "CREATE OPERATOR public./ (FUNCTION = caught, LEFTARG = integer, RIGHTARG = float8);"
+        "CREATE OPERATOR public.> (FUNCTION = caught, LEFTARG = float8, RIGHTARG = integer);"
+        "CREATE OPERATOR public.>= (FUNCTION = caught_too, LEFTARG = float8, RIGHTARG = numeric)"
+    )
+
+    rows(connection, "SELECT embedq.make_clustering('docs', 'topics', 2)")
+    for call in CALLS:
+        connection.execute(sql.SQL("SELECT * FROM {}").format(sql.SQL(call).format(sql.SQL("'[1,0,0]'"))))
+
+
+def test_vectors_of_zeros_are_no_answer(connection: Connection) -> None:
+    """They have no direction, hence no distance. embedq writes none, but an own table may hold some."""
+    docs = make(connection, Kind("vector", is_own=True), 3)
+    fill(connection, docs, [Stored(str(each), angle(each), {"label": "a"}) for each in (1, 10, 80, 90)])
+    fill(connection, docs, [Stored("7", [0, 0, 0], {"label": "none"}), Stored("8", [0, 0, 0])])
+
+    def ids(call: str) -> set[str]:
+        return {number for (number,) in rows(connection, f"SELECT id FROM {call}")}  # noqa: S608 # from below
+
+    every = {"1", "10", "80", "90"}
+    assert ids("docs_diverse('[1,0,0]', 6)") == every
+    assert ids("docs_anomalies(3)") == ids("docs_outliers()") == every
+    assert ids("docs_recommend(ARRAY['1', '7'])") == every - {"1"}
+    assert ids("docs_recommend(ARRAY['7'])") == set()
+    assert ids("docs_classify_rows('label')") == set()
+    assert rows(connection, "SELECT label, confidence FROM docs_classify('[1,0,0]', 'label')") == [("a", 1)]
+    assert rows(connection, "SELECT docs_diversity(ARRAY['1', '7'])") == [(None,)]
+    made = rows(connection, "SELECT size, distance < 1 FROM embedq.make_clustering('docs', 'topics', 1)")
+    assert made == [(4, True)]
+    assert ids("docs_clusters('topics')") == every
+
+
+def test_null_is_no_filter(connection: Connection) -> None:
+    """Rows whose metadata are null or no object are found without one; with the empty one they are not."""
+    docs = make(connection, Kind("vector", is_own=True), 3)
+    rayed(connection, docs, 0, 10, 80, 90)
+    connection.execute(sql.SQL('UPDATE {} SET facts = NULL WHERE "No" = 10').format(docs.table))
+    connection.execute(sql.SQL("UPDATE {} SET facts = '[1]' WHERE \"No\" = 80").format(docs.table))
+
+    asked = "SELECT id FROM docs_search_where('[1,0,0]', %s)"
+
+    assert rows(connection, asked, None) == [("0",), ("10",), ("80",), ("90",)]
+    assert rows(connection, asked, "{}") == [("0",), ("90",)]
 
 
 @pytest.mark.parametrize("quantization", ["none", "halfvec", "binary"])
@@ -89,7 +147,7 @@ def test_candidates_come_from_the_index(connection: Connection, quantization: Qu
 
 
 def test_own_table_need_not_have_metadata(connection: Connection) -> None:
-    """All but classification is made; there is no content to show, and no row passes a filter."""
+    """All but classification is made; there is no content to show, and no filter."""
     docs = make(connection, Kind("vector", is_own=True, is_bare=True), 3)
     rayed(connection, docs, 0, 10, 80, 90)
 
@@ -99,7 +157,8 @@ def test_own_table_need_not_have_metadata(connection: Connection) -> None:
     assert first[:4] == ("10", 0, None, None)
     assert made == []
     assert len(rows(connection, "SELECT FROM docs_outliers()")) == 4
-    assert rows(connection, "SELECT FROM docs_outliers('{}')") == []
+    with pytest.raises(psycopg.errors.FeatureNotSupported, match="no metadata that a filter"):
+        rows(connection, "SELECT FROM docs_outliers('{}')")
     rows(connection, "SELECT embedq.make_clustering('docs', 'topics', 2)")
     assert len(rows(connection, "SELECT FROM docs_clusters('topics')")) == 4
 

@@ -26,6 +26,34 @@ END
 $$;
 COMMENT ON FUNCTION embedq.use_settings IS 'Sets settings for the rest of the transaction and returns what they were, for a second call that sets them back. A function''s SET clause would keep it from being restored from a dump by other than superusers.';
 
+-- What functions of collections set whose body is parsed when it runs: hence the search path, of Postgres' own names and
+-- pgvector's. An index scan may give more than hnsw.ef_search rows, and the planner is kept to an index that there is: that long
+-- vectors are stored apart from their rows, and cost far more to read, it does not know. No plan is kept, for it would outlive
+-- the settings.
+CREATE FUNCTION embedq.use_index(path text)
+RETURNS jsonb
+LANGUAGE plpgsql VOLATILE
+AS $$
+BEGIN
+    RETURN embedq.use_settings(jsonb_build_object(
+        'search_path', path, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
+        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
+END
+$$;
+COMMENT ON FUNCTION embedq.use_index IS 'Sets what a search through an index needs for the rest of the transaction and returns what the settings were, as use_settings does.';
+
+CREATE FUNCTION embedq.refuse_filter(collection text)
+RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+AS $$
+BEGIN
+    RAISE feature_not_supported USING
+        MESSAGE = format('collection %L has no metadata that a filter could look at', collection),
+        HINT = 'Leave the filter out, or write the query out with a WHERE on the columns of its table.';
+END
+$$;
+COMMENT ON FUNCTION embedq.refuse_filter IS 'The error of a filter on an own table without metadata.';
+
 DROP FUNCTION embedq.search(text, vector, integer);
 CREATE FUNCTION embedq.search(
     collection text, query vector, k integer DEFAULT 10, filter jsonb DEFAULT NULL, generation integer DEFAULT NULL
@@ -51,9 +79,7 @@ BEGIN
             collection, registered.dimensions, given);
     END IF;
     IF filter IS NOT NULL AND registered.metadata_column IS NULL THEN
-        RAISE feature_not_supported USING
-            MESSAGE = format('collection %L has no metadata that a filter could look at', collection),
-            HINT = 'Search without a filter, or write the query out with a WHERE on the columns of its table.';
+        PERFORM embedq.refuse_filter(collection);
     END IF;
     IF filter IS NOT NULL THEN
         RETURN QUERY EXECUTE format('SELECT * FROM %I.%I($1, $2, $3, $4)',

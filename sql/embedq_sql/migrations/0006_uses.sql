@@ -74,7 +74,7 @@ COMMENT ON FUNCTION embedq.diversity IS 'The mean cosine distance of all pairs o
 
 CREATE FUNCTION embedq.mmr(query vector, candidates vector[], k integer, lambda double precision DEFAULT 0.5)
 RETURNS integer[]
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
 AS $$
 DECLARE
     to_query double precision[] := embedq.cosine_distances(candidates, query);
@@ -124,7 +124,7 @@ END;
 COMMENT ON FUNCTION embedq.mean_directions IS 'The mean direction of the vectors of each cluster.';
 
 CREATE FUNCTION embedq.kmeans_seeds(vectors vector[], k integer, seed bigint, OUT seeds vector[])
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
 AS $$
 DECLARE
     distances double precision[];  -- of each vector to the nearest seed
@@ -159,7 +159,7 @@ CREATE FUNCTION embedq.kmeans(
     vectors vector[], k integer, seed bigint DEFAULT 0, iterations integer DEFAULT 50,
     OUT centroids vector[], OUT rounds integer
 )
-LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE
+LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
 AS $$
 DECLARE
     clusters integer[];
@@ -257,7 +257,7 @@ COMMENT ON COLUMN embedq.cluster_member.version IS 'The version that was labelle
 
 CREATE FUNCTION embedq.registered_collection(name text)
 RETURNS embedq.collection
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection;
@@ -277,14 +277,17 @@ RETURNS text
 LANGUAGE sql STABLE
 RETURN format(
     'SELECT stored.%I::text AS id, %s AS chunk, stored.%I AS embedding, %s AS version
-     FROM %I.%I AS stored WHERE stored.%I IS NOT NULL',
+     FROM %I.%I AS stored WHERE stored.%I IS NOT NULL%s',
     (registered).key_column, CASE WHEN (registered).is_managed THEN 'stored.chunk' ELSE '0' END, (registered).vector_column,
     CASE WHEN (registered).is_managed THEN 'stored.version' ELSE 'NULL::bigint' END,
-    (registered).table_schema, (registered).table_name, (registered).vector_column);
+    (registered).table_schema, (registered).table_name, (registered).vector_column,
+    -- A vector of zeros, which embedq does not write, has no distance (NaN).
+    CASE WHEN NOT (registered).is_managed THEN
+        format(' AND embedq.cosine_distance(stored.%1$I, stored.%1$I) < ''NaN''', (registered).vector_column) END);
 COMMENT ON FUNCTION embedq.rows_query IS 'The query for the rows of a collection: id, chunk, embedding, version.';
 
 CREATE FUNCTION embedq.sample_vectors(collection text, size integer, seed bigint, OUT vectors vector[])
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection := embedq.registered_collection(collection);
@@ -306,7 +309,7 @@ COMMENT ON FUNCTION embedq.sample_vectors IS 'Vectors of a collection as vectors
 
 CREATE FUNCTION embedq.label_rows(registered embedq.collection, clustering_id integer, centroids vector[])
 RETURNS bigint
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
     labelled bigint;
@@ -346,7 +349,7 @@ CREATE FUNCTION embedq.make_clustering(
     collection text, name text, k integer, seed bigint DEFAULT 0, sample integer DEFAULT 10000, iterations integer DEFAULT 50
 )
 RETURNS TABLE (cluster integer, size bigint, distance double precision)
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection := embedq.registered_collection(collection);
@@ -385,7 +388,7 @@ COMMENT ON FUNCTION embedq.make_clustering IS 'Clusters the rows of a collection
 CREATE FUNCTION embedq.current_clustering(
     registered embedq.collection, name text, OUT clustering_id integer, OUT centroids vector[]
 )
-LANGUAGE plpgsql STABLE
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 DECLARE
     chosen embedq.clustering;
@@ -410,7 +413,7 @@ COMMENT ON FUNCTION embedq.current_clustering IS 'A clustering''s id and centroi
 
 CREATE FUNCTION embedq.update_clustering(collection text, name text)
 RETURNS bigint
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection := embedq.registered_collection(collection);
@@ -429,7 +432,7 @@ CREATE FUNCTION embedq.nearest_clusters(
     collection text, name text, query vector, k integer DEFAULT 1, generation integer DEFAULT NULL
 )
 RETURNS TABLE (cluster integer, distance double precision)
-LANGUAGE plpgsql STABLE ROWS 1
+LANGUAGE plpgsql STABLE ROWS 1 SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection := embedq.registered_collection(collection);
@@ -444,7 +447,7 @@ COMMENT ON FUNCTION embedq.nearest_clusters IS 'The k clusters whose centroids a
 
 CREATE FUNCTION embedq.drop_clustering(collection text, name text)
 RETURNS void
-LANGUAGE plpgsql
+LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
     registered embedq.collection := embedq.registered_collection(collection);

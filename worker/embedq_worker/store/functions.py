@@ -155,6 +155,7 @@ def _compose(
         holds=function_name(collection, "generation"),
         path=path,
         search=function_name(collection, "search"),
+        search_many=function_name(collection, "search_many"),
         documents=function_name(collection, "documents"),
         classify=function_name(collection, "classify"),
         table=collection.table,
@@ -171,12 +172,20 @@ def _compose(
         chunk=_column("chunk") if collection.is_managed else sql.SQL("0"),
         content=_cast(collection.content_column, "text"),
         metadata=_cast(collection.metadata_column, "jsonb"),
+        passes=_passing(collection, sql.Identifier(plain_name, "filter")),
         text_search=sql.Literal(collection.text_search),
     )
 
 
 def _cast(column: str | None, type_: LiteralString) -> sql.Composable:
     return sql.SQL("NULL::" + type_) if column is None else sql.SQL("{}::" + type_).format(_column(column))
+
+
+def _passing(collection: Collection, wanted: sql.Identifier) -> sql.Composable:
+    """Whether a row passes a filter that is not null; without metadata an error that says so."""
+    if collection.metadata_column is None:
+        return sql.SQL("embedq.refuse_filter({})").format(sql.Literal(collection.name))
+    return sql.SQL("{}::jsonb @> {}").format(_column(collection.metadata_column), wanted)
 
 
 def _column(name: str) -> sql.Identifier:

@@ -1,24 +1,28 @@
 -- How far rows are from their neighbours, which the search finds for each. Rows of the same id are no neighbours of each other:
--- chunks of one text are alike. Plpgsql, and bound late: functions of a collection can be dropped in any order.
+-- chunks of one text are alike, so as many more are asked for as there are. A vector of zeros has no distance (NaN).
+-- Plpgsql, and bound late: functions of a collection can be dropped in any order.
 CREATE OR REPLACE FUNCTION {function}(k integer DEFAULT 10, ids text[] DEFAULT NULL)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision, furthest double precision)
 LANGUAGE plpgsql STABLE ROWS 1000
 AS $$
 #variable_conflict use_variable
 DECLARE
-    siblings integer;  -- rows of one id at most
     before jsonb;
 BEGIN
-    SELECT coalesce(max({chunk}) + 1, 1) INTO siblings FROM {table} AS stored
-    WHERE ids IS NULL OR stored.{key} = ANY (ids::{key_type}[]);
-    before := embedq.use_settings('{{"hnsw.iterative_scan": "strict_order"}}');
+    before := embedq.use_index({path});
     RETURN QUERY
         SELECT {id}, {chunk}, {content}, {metadata}, near.mean, near.furthest
         FROM {table} AS stored
         CROSS JOIN LATERAL (
+            SELECT count(*) AS siblings FROM {table} AS sibling WHERE sibling.{key} = stored.{key}
+        ) AS counted
+        CROSS JOIN LATERAL (
             SELECT avg(other.distance) AS mean, max(other.distance) AS furthest
-            FROM (SELECT one.distance FROM {search}(stored.{vector}, k + siblings) AS one
-                  WHERE one.id <> {id} ORDER BY one.distance LIMIT k) AS other
+            FROM (SELECT one.distance
+                  FROM {search_many}(ARRAY[stored.{vector}], least(k + counted.siblings, 2147483647)::integer) AS one
+                  WHERE one.id <> {id} AND one.distance < 'NaN'
+                  ORDER BY one.distance
+                  LIMIT k) AS other
         ) AS near
         WHERE (ids IS NULL OR stored.{key} = ANY (ids::{key_type}[])) AND near.mean IS NOT NULL
         ORDER BY 5 DESC, 1, 2;

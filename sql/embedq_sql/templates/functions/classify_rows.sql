@@ -7,7 +7,10 @@ RETURNS TABLE (
 LANGUAGE plpgsql STABLE ROWS 1000
 AS $$
 #variable_conflict use_variable
+DECLARE
+    before jsonb;
 BEGIN
+    before := embedq.use_settings(jsonb_build_object('search_path', {path}));
     RETURN QUERY
         SELECT {id}, {chunk}, {content}, {metadata}, best.distance, best.label, best.confidence
         FROM {table} AS stored
@@ -16,6 +19,7 @@ BEGIN
         ) AS best
         WHERE {metadata} ->> label_key IS NULL AND (filter IS NULL OR {metadata} @> filter)
           AND stored.{vector} IS NOT NULL;
+    PERFORM embedq.use_settings(before);
 END
 $$;
 COMMENT ON FUNCTION {function}(text, integer, jsonb) IS 'embedq: each row whose metadata lacks the key, with the likeliest label, its confidence and the distance to the nearest row with that label; or of these the rows whose metadata holds the filter.';

@@ -1,4 +1,5 @@
 -- Rows that are near to a vector and different from each other: picked among the nearest that the search finds.
+-- A vector of zeros has no distance (NaN).
 -- Plpgsql, and bound late: functions of a collection can be dropped in any order.
 CREATE OR REPLACE FUNCTION {function}(
     query {type}, k integer DEFAULT 10, lambda double precision DEFAULT 0.5, candidates integer DEFAULT 50,
@@ -11,11 +12,12 @@ AS $$
 DECLARE
     before jsonb;
 BEGIN
-    before := embedq.use_settings('{{"hnsw.iterative_scan": "strict_order"}}');
+    before := embedq.use_index({path});
     RETURN QUERY
         WITH found AS MATERIALIZED (
             SELECT near.*, row_number() OVER (ORDER BY near.distance, near.id, near.chunk) AS number
-            FROM {search}(query, greatest(candidates, k), generation) AS near WHERE near.distance IS NOT NULL
+            FROM {search_many}(ARRAY[query], greatest(candidates, k), generation) AS near
+            WHERE near.distance < 'NaN'
         ), vectors AS (
             SELECT array_agg(embedq.unit_vector(stored.{vector}) ORDER BY found.number) AS candidates
             FROM found JOIN {table} AS stored ON stored.{key} = found.id::{key_type} AND {chunk} = found.chunk
@@ -26,7 +28,8 @@ BEGIN
         )
         SELECT found.id, found.chunk, found.content, found.metadata, found.distance, picked.pick
         FROM picked JOIN found ON found.number = picked.number
-        ORDER BY picked.pick;
+        ORDER BY picked.pick
+        LIMIT k;
     PERFORM embedq.use_settings(before);
 END
 $$;

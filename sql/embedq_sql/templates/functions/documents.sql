@@ -2,9 +2,6 @@
 -- Several chunks of one item may come before the next item, so candidates are taken until there are k items among them, ten
 -- times as many a turn. Where the index gives up before that, every row is compared: OFFSET 0 keeps it out of an order that
 -- must be exact.
--- The settings include a search path, as the body is parsed when it runs, let an index scan give more than hnsw.ef_search
--- rows, and keep the planner to an index that there is: that long vectors are stored apart from their rows, and cost far
--- more to read, it does not know. No plan is kept, for it would outlive the settings.
 CREATE OR REPLACE FUNCTION {function}(query {type}, k integer DEFAULT 10, generation integer DEFAULT NULL)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
 LANGUAGE plpgsql STABLE ROWS 10
@@ -21,9 +18,7 @@ BEGIN
         PERFORM embedq.check_generation({collection_id}, {holds}(), generation)
         FROM (SELECT count(*) FROM (SELECT FROM {table} LIMIT 0) AS none) AS held;
     END IF;
-    before := embedq.use_settings(jsonb_build_object(
-        'search_path', {path}, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
-        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
+    before := embedq.use_index({path});
     LOOP
         SELECT array_agg(ROW(best.id, best.chunk, best.content, best.metadata, best.distance)::embedq.hit
                          ORDER BY best.distance, best.id), max(best.given)
@@ -38,10 +33,10 @@ BEGIN
             ORDER BY items.distance, items.id
             LIMIT k
         ) AS best;
-        EXIT WHEN coalesce(given, 0) < asked OR cardinality(hits) >= k;
+        EXIT WHEN coalesce(given, 0) < asked OR coalesce(cardinality(hits) >= k, true);
         asked := 10 * asked;
     END LOOP;
-    IF cardinality(hits) < k THEN
+    IF coalesce(cardinality(hits) < k, true) THEN
         hits := ARRAY(
             SELECT ROW(best.*)::embedq.hit
             FROM (
@@ -49,7 +44,7 @@ BEGIN
                 FROM (
                     SELECT {id}, {chunk}, {content}, {metadata}, stored.{vector} <=> query
                     FROM {table} AS stored
-                    WHERE stored.{vector} IS NOT NULL
+                    WHERE stored.{vector} IS NOT NULL AND query IS NOT NULL
                     OFFSET 0
                 ) AS compared (id, chunk, content, metadata, distance)
                 ORDER BY compared.id, compared.distance, compared.chunk

@@ -2,9 +2,6 @@
 -- (reciprocal rank fusion, Cormack et al. 2009, whose constant is 60).
 -- Rows of equal distance or equal relevance have the same rank. The words are matched by the collection's configuration of
 -- full text search, in the very expression that an index of it would have. Each search gives candidates to the other.
--- The settings include a search path, as the body is parsed when it runs, let an index scan give more than hnsw.ef_search
--- rows, and keep the planner to an index that there is: that long vectors are stored apart from their rows, and cost far
--- more to read, it does not know. No plan is kept, for it would outlive the settings.
 CREATE OR REPLACE FUNCTION {function}(
     query {type}, words text, k integer DEFAULT 10, vector_weight double precision DEFAULT 1,
     text_weight double precision DEFAULT 1, candidates integer DEFAULT 100, generation integer DEFAULT NULL
@@ -26,18 +23,16 @@ BEGIN
         PERFORM embedq.check_generation({collection_id}, {holds}(), generation)
         FROM (SELECT count(*) FROM (SELECT FROM {table} LIMIT 0) AS none) AS held;
     END IF;
-    IF NOT coalesce(vector_weight >= 0 AND text_weight >= 0, false) THEN
-        RAISE invalid_parameter_value USING MESSAGE = 'a weight is negative or null',
+    IF NOT coalesce(vector_weight >= 0 AND text_weight >= 0 AND vector_weight + text_weight < 'infinity', false) THEN
+        RAISE invalid_parameter_value USING MESSAGE = 'a weight is not a number from 0 up',
             HINT = 'Give 0 to leave a search out.';
     END IF;
-    before := embedq.use_settings(jsonb_build_object(
-        'search_path', {path}, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
-        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
+    before := embedq.use_index({path});
     asked_words := websearch_to_tsquery({text_search}::regconfig, words);
     RETURN QUERY
         WITH near AS (
             SELECT found.*, rank() OVER (ORDER BY found.distance) AS place
-            FROM {search}(query, asked) AS found
+            FROM {search_many}(ARRAY[query], asked) AS found
             WHERE vector_weight > 0
         ), matching AS (
             SELECT best.*, best.vector <=> query AS distance, rank() OVER (ORDER BY best.relevance DESC) AS place
@@ -48,7 +43,7 @@ BEGIN
                            ts_rank_cd(to_tsvector({text_search}::regconfig, {content}), asked_words)
                     FROM {table} AS stored
                     WHERE to_tsvector({text_search}::regconfig, {content}) @@ asked_words
-                      AND stored.{vector} IS NOT NULL AND text_weight > 0
+                      AND stored.{vector} IS NOT NULL AND query IS NOT NULL AND text_weight > 0
                 ) AS matched (id, chunk, content, metadata, vector, relevance)
                 ORDER BY matched.relevance DESC, matched.id, matched.chunk
                 LIMIT asked
@@ -58,8 +53,8 @@ BEGIN
                    coalesce(near.content, matching.content) AS content,
                    coalesce(near.metadata, matching.metadata) AS metadata,
                    coalesce(near.distance, matching.distance) AS distance,
-                   coalesce(vector_weight / (60 + near.place), 0) + coalesce(text_weight / (60 + matching.place), 0)
-                       AS score,
+                   coalesce(vector_weight / (60 + near.place)::float8, 0)
+                       + coalesce(text_weight / (60 + matching.place)::float8, 0) AS score,
                    near.place AS vector_rank, matching.place AS text_rank
             FROM near FULL JOIN matching ON matching.id = near.id AND matching.chunk = near.chunk
         )

@@ -13,7 +13,7 @@ BEGIN ATOMIC
         SELECT {id} AS id, {chunk} AS chunk, {content} AS content, {metadata} AS metadata,
                stored.{vector} <=> {query} AS distance
         FROM {table} AS stored
-        WHERE stored.{vector} IS NOT NULL
+        WHERE stored.{vector} IS NOT NULL AND {query} IS NOT NULL
           AND ({generation} IS NULL OR embedq.check_generation({collection_id}, {held}, {generation}))
         ORDER BY {order}
         LIMIT {candidates}

@@ -1,8 +1,5 @@
 -- The nearest rows of each of several queries, one index scan a query. Where that gives fewer than k, every row is compared:
 -- OFFSET 0 keeps the index out of an order that must be exact.
--- The settings include a search path, as the body is parsed when it runs, let an index scan give more than hnsw.ef_search
--- rows, and keep the planner to an index that there is: that long vectors are stored apart from their rows, and cost far
--- more to read, it does not know. No plan is kept, for it would outlive the settings.
 CREATE OR REPLACE FUNCTION {function}(queries {type}[], k integer DEFAULT 10, generation integer DEFAULT NULL)
 RETURNS TABLE (
     id text, chunk integer, content text, metadata jsonb, distance double precision, ordinality bigint
@@ -21,9 +18,7 @@ BEGIN
         FROM (SELECT count(*) FROM (SELECT FROM {table} LIMIT 0) AS none) AS held;
     END IF;
     ordinality := 0;
-    before := embedq.use_settings(jsonb_build_object(
-        'search_path', {path}, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
-        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
+    before := embedq.use_index({path});
     FOREACH query IN ARRAY coalesce(queries, '{{}}') LOOP
         ordinality := ordinality + 1;
         CONTINUE WHEN query IS NULL;

@@ -13,9 +13,8 @@ LANGUAGE plpgsql STABLE ROWS 10
 AS $$
 #variable_conflict use_variable
 DECLARE
-    wanted CONSTANT jsonb := coalesce(filter, '{{}}');
     compared CONSTANT bigint := greatest(k, 1000);
-    is_frequent boolean := wanted = '{{}}';
+    is_frequent boolean := coalesce(filter = '{{}}', true);
     before jsonb;
     plan_before jsonb;
     hits embedq.hit[];
@@ -30,7 +29,7 @@ BEGIN
         'enable_seqscan', 'off'));
     IF NOT is_frequent THEN
         SELECT count(*) > compared INTO is_frequent
-        FROM (SELECT FROM {table} AS stored WHERE {metadata} @> wanted LIMIT compared + 1) AS few;
+        FROM (SELECT FROM {table} AS stored WHERE {metadata} @> filter LIMIT compared + 1) AS few;
     END IF;
     IF is_frequent AND current_setting('enable_indexscan')::boolean THEN
         plan_before := embedq.use_settings('{{"enable_bitmapscan": "off"}}');
@@ -39,7 +38,7 @@ BEGIN
             FROM (
                 SELECT ROW({id}, {chunk}, {content}, {metadata}, stored.{vector} <=> query)::embedq.hit AS hit
                 FROM {table} AS stored
-                WHERE {metadata} @> wanted AND stored.{vector} IS NOT NULL
+                WHERE (filter IS NULL OR {metadata} @> filter) AND stored.{vector} IS NOT NULL AND query IS NOT NULL
                 ORDER BY {order}
                 LIMIT {candidates}
             ) AS near
@@ -54,7 +53,7 @@ BEGIN
             FROM (
                 SELECT {id}, {chunk}, {content}, {metadata}, stored.{vector} <=> query AS distance
                 FROM {table} AS stored
-                WHERE {metadata} @> wanted AND stored.{vector} IS NOT NULL
+                WHERE (filter IS NULL OR {metadata} @> filter) AND stored.{vector} IS NOT NULL AND query IS NOT NULL
                 OFFSET 0
             ) AS matching
             ORDER BY matching.distance
