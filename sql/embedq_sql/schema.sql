@@ -207,22 +207,26 @@ COMMENT ON COLUMN embedq.vector_claimant.alive_until IS 'When its claims lapse u
 -- registry is read by a snapshot that may be older.
 CREATE FUNCTION embedq.check_generation(collection_id integer, held integer, generation integer)
 RETURNS boolean
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 DECLARE
-    registered embedq.collection;
+    named text := 'the collection';  -- to whom may not read the registry it says no more
+    model text := '';
 BEGIN
     IF held = check_generation.generation THEN
         RETURN true;
     END IF;
-    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.id = check_generation.collection_id;
+    IF has_table_privilege('embedq.collection', 'SELECT') THEN
+        SELECT format('collection %L', c.name), format(' (model %s)', c.model) INTO named, model
+        FROM embedq.collection AS c WHERE c.id = check_generation.collection_id;
+    END IF;
     RAISE data_exception USING
-        MESSAGE = format('the query vector is of generation %s, collection %L holds generation %s (model %s)',
-            check_generation.generation, registered.name, registered.generation, registered.model),
+        MESSAGE = format('the query vector is of generation %s, %s holds generation %s%s',
+            check_generation.generation, named, held, model),
         HINT = 'Embed the query again: its vector and those in the table come from different models.';
 END
 $$;
-COMMENT ON FUNCTION embedq.check_generation IS 'True, or an error that says that a query vector comes from another model than a collection''s vectors, whose generation the calling function was made with. With the rights of its owner: whoever may search need not read the registry.';
+COMMENT ON FUNCTION embedq.check_generation IS 'True, or an error that says that a query vector comes from another model than a collection''s vectors, whose generation the calling function was made with. Whoever may search need not read the registry; who may is told the collection''s name and model.';
 
 CREATE TYPE embedq.hit AS (
     id text,

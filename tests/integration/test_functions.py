@@ -108,8 +108,7 @@ def test_vector_of_another_generation_is_refused(connection: Connection) -> None
     assert "Embed the query again" in (caught.value.diag.message_hint or "")
 
 
-@pytest.mark.usefixtures("docs")
-def test_searching_needs_no_right_on_the_registry(connection: Connection) -> None:
+def test_searching_needs_no_right_on_the_registry(connection: Connection, docs: Collection) -> None:
     """A reader has the table and the schema, and the generation is checked all the same."""
     role = sql.Identifier(f"reader_of_{connection.info.dbname}")
     connection.execute(sql.SQL("CREATE ROLE {}").format(role))
@@ -119,8 +118,14 @@ def test_searching_needs_no_right_on_the_registry(connection: Connection) -> Non
         )
         connection.execute(sql.SQL("SET ROLE {}").format(role))
         assert connection.execute("SELECT id FROM docs_search('[1,0,0]', 1, 1)").fetchall() == [("1",)]
-        with pytest.raises(psycopg.DataError, match="generation"):
+        with pytest.raises(psycopg.DataError, match=r"of generation 2, .* generation 1") as caught:
             connection.execute("SELECT id FROM docs_search('[1,0,0]', 1, 2)")
+        # What collections there are, and of which models, is the registry's to say.
+        with pytest.raises(psycopg.DataError) as guessed:
+            connection.execute("SELECT embedq.check_generation(%s, -1, 1)", (docs.id,))
+        for said in (str(caught.value), str(guessed.value)):
+            assert "docs" not in said
+            assert "small" not in said
     finally:
         connection.execute("RESET ROLE")
         connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(role))

@@ -103,3 +103,27 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION embedq.search IS 'The k rows of a collection nearest to a vector by cosine distance, nearest first, for a collection that is only known when the query runs. With a filter, of those whose metadata contain it. k rows even where k is above hnsw.ef_search.';
+
+-- With the rights of its caller: with its owner's it told anybody which collections there are.
+CREATE OR REPLACE FUNCTION embedq.check_generation(collection_id integer, held integer, generation integer)
+RETURNS boolean
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+AS $$
+DECLARE
+    named text := 'the collection';  -- to whom may not read the registry it says no more
+    model text := '';
+BEGIN
+    IF held = check_generation.generation THEN
+        RETURN true;
+    END IF;
+    IF has_table_privilege('embedq.collection', 'SELECT') THEN
+        SELECT format('collection %L', c.name), format(' (model %s)', c.model) INTO named, model
+        FROM embedq.collection AS c WHERE c.id = check_generation.collection_id;
+    END IF;
+    RAISE data_exception USING
+        MESSAGE = format('the query vector is of generation %s, %s holds generation %s%s',
+            check_generation.generation, named, held, model),
+        HINT = 'Embed the query again: its vector and those in the table come from different models.';
+END
+$$;
+COMMENT ON FUNCTION embedq.check_generation IS 'True, or an error that says that a query vector comes from another model than a collection''s vectors, whose generation the calling function was made with. Whoever may search need not read the registry; who may is told the collection''s name and model.';
