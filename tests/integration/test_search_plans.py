@@ -235,6 +235,18 @@ def test_filter_decides_the_way(connection: Connection, rows: int, name: str, be
     assert len(found) == min(10, matching[0])
 
 
+def test_many_matches_of_a_large_table_are_not_all_counted(connection: Connection, rows: int) -> None:
+    """GIN would find each of them first: some rows that are read tell it, too."""
+    with rolled_back(connection):
+        connection.execute("UPDATE pg_class SET reltuples = 1e7 WHERE oid = 'docs'::regclass")
+        half, found = scanned(connection, by_filter(FILTERS["half"]))
+        few, _ = scanned(connection, by_filter(FILTERS["few"]))
+
+    assert half == ({TABLE, METADATA} if rows == 1_000 else {TABLE, VECTOR})
+    assert few == {TABLE, METADATA}
+    assert len(found) == 10
+
+
 def test_a_scan_that_runs_out_is_made_up_for(connection: Connection, rows: int) -> None:
     """Only rows far from the query pass: the scan ends before it has found ten, and the answer is exact."""
     connection.execute(sql.SQL("SET hnsw.max_scan_tuples = {}").format(rows // 100))

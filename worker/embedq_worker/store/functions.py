@@ -159,6 +159,7 @@ def _compose(
         documents=function_name(collection, "documents"),
         classify=function_name(collection, "classify"),
         table=collection.table,
+        relation=sql.Literal(collection.table.as_string()),
         collection_id=sql.Literal(collection.id),
         type=sql.SQL(collection.vector_type),
         dimensions=sql.Literal(collection.dimensions),

@@ -2,7 +2,8 @@
 -- An index scan filters what it finds, so a filter that few rows pass, or only rows that are far away, would leave it with
 -- fewer than k. So the matches are counted first, as far as it matters: few of them are compared one by one; for many the
 -- index goes on until it has k, and where it gives up before that (hnsw.max_scan_tuples, memory), all matches are compared
--- after all. The settings choose the plan, for the planner guesses how many rows a jsonb filter passes, often badly.
+-- after all. GIN finds all matches before it gives the first; where these may be very many, some rows are looked at before.
+-- The settings choose the plan, for the planner guesses how many rows a jsonb filter passes, often badly.
 -- The settings include a search path, as the body is parsed when it runs, and no plan is kept, for it would outlive the
 -- settings. OFFSET 0 keeps the vector index out of an order that must be exact.
 CREATE OR REPLACE FUNCTION {function}(
@@ -27,6 +28,14 @@ BEGIN
     before := embedq.use_settings(jsonb_build_object(
         'search_path', {path}, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
         'enable_seqscan', 'off'));
+    IF NOT is_frequent AND (SELECT held.reltuples > 500000 FROM pg_class AS held WHERE held.oid = {relation}::regclass) THEN
+        SELECT count(*) > compared INTO is_frequent
+        FROM (
+            SELECT FROM (SELECT {metadata} AS metadata FROM {table} AS stored LIMIT 10000) AS first
+            WHERE first.metadata @> filter
+            LIMIT compared + 1
+        ) AS few;
+    END IF;
     IF NOT is_frequent THEN
         SELECT count(*) > compared INTO is_frequent
         FROM (SELECT FROM {table} AS stored WHERE {metadata} @> filter LIMIT compared + 1) AS few;
