@@ -47,8 +47,8 @@ SELECT pg_try_advisory_lock(73060, %(collection_id)s);
 SELECT pg_advisory_unlock(73060, %(collection_id)s);
 
 -- name: built_on_column
--- What reads a column of a table, embedq's own left out: views, functions, generated columns, policies, checks, triggers and so on
--- go on reading the old vectors after a switch, whatever the columns are called. Indexes and statistics may stay.
+-- What reads a column of a table, embedq's own left out: views, functions, generated columns, policies, checks, triggers and so
+-- on go on reading the old vectors after a switch, whatever the columns are called. Indexes and statistics may stay.
 SELECT DISTINCT CASE WHEN pg_rewrite.oid IS NOT NULL THEN pg_rewrite.ev_class::regclass::text
                      WHEN pg_proc.oid IS NOT NULL THEN pg_proc.oid::regprocedure::text
                      ELSE pg_describe_object(pg_depend.classid, pg_depend.objid, pg_depend.objsubid) END
@@ -66,7 +66,8 @@ WHERE pg_depend.refclassid = 'pg_class'::regclass AND pg_depend.refobjid = %(tab
   AND pg_depend.classid <> 'pg_statistic_ext'::regclass;
 
 -- name: column_grants
--- Who may do what with a column, of rights on the column itself: privilege, role or null for everybody, whether it may be passed on.
+-- Who may do what with a column, of rights on the column itself: privilege, role or null for everybody, whether it may be
+-- passed on.
 SELECT granted.privilege_type, pg_roles.rolname, granted.is_grantable
 FROM pg_attribute CROSS JOIN LATERAL aclexplode(attacl) AS granted
 LEFT JOIN pg_roles ON pg_roles.oid = granted.grantee
