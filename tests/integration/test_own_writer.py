@@ -9,11 +9,20 @@ import numpy as np
 import psycopg
 import pytest
 import pytest_asyncio
+from psycopg import sql
 
 from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.work import content_hash
-from embedq_worker.errors import CollectionBusy, CollectionGone, DatabaseBusy, RowRefused
+from embedq_worker.errors import (
+    CollectionBusy,
+    CollectionGone,
+    ColumnGone,
+    DatabaseBusy,
+    RightsMissing,
+    RowRefused,
+    RowsLocked,
+)
 from embedq_worker.store import collections as stored
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, drop_collection
@@ -23,6 +32,7 @@ from embedq_worker.store.ledger import look_up
 from embedq_worker.store.own_table import OwnNames, find_own_table
 from embedq_worker.store.own_writer import OwnWriter
 from embedq_worker.store.rows import Part, Row
+from tests.support.roles import name_in, role
 from tests.support.stack import wait_until
 
 MODEL = Model(id="small", dimensions=3)
@@ -94,7 +104,7 @@ async def test_every_type_of_key(
         assert await writer.write([row(third, 2)]) == {third}
         assert held(connection) == {first: "[2,1,0]", second: "[3,1,0]", third: None}
 
-        known = await look_up(database, collection, ids)
+        known = (await look_up(database, collection, ids)).known
         assert [known[each].has_vector for each in ids] == [True, True, False]
         assert await writer.touch([row(first, 4), row(second, 4), row(third, 4)]) == {first, second}
         assert held(connection) == {first: "[2,1,0]", second: "[3,1,0]", third: None}
@@ -156,6 +166,62 @@ async def test_a_locked_row_is_waited_for_elsewhere(database: Database, database
             await writer.write([row("2")])
 
 
+async def test_of_many_rows_the_locked_ones_are_named(database: Database, database_url: str) -> None:
+    """After one wait; they are known from then on, and written once they are free. Deletes no less."""
+    with connect(database_url) as connection, psycopg.connect(database_url) as other:
+        writer = OwnWriter(database, collection_of(connection))
+        other.execute("UPDATE things SET id = id WHERE id IN ('2', '9')")
+        with pytest.raises(RowsLocked) as caught:
+            await writer.write([row("2"), row("9", 1, None), row("10")])
+        assert caught.value.ids == {"2", "9"}
+        async with asyncio.timeout(1):  # no second wait
+            with pytest.raises(RowsLocked):
+                await writer.write([row("2"), row("10")])
+            assert await writer.write([row("10")]) == set()
+        assert held(connection) == {"2": None, "9": None, "10": "[1,1,0]"}
+        other.rollback()
+        assert await writer.write([row("2"), row("9", 1, None)]) == set()
+        assert held(connection)["2"] == "[1,1,0]"
+
+
+async def test_what_a_policy_refuses_is_a_row(database_url: str) -> None:
+    """The rights are there. Where they are not, the owner is told what to grant, before anything is asked."""
+    with connect(database_url) as connection, role(database_url, "worker") as theirs:
+        name = sql.Identifier(name_in(theirs))
+        collection = collection_of(connection)
+        connection.execute("SELECT embedq.grant_worker(%s::regrole)", (name_in(theirs),))
+        connection.execute("ALTER TABLE things ENABLE ROW LEVEL SECURITY")
+        connection.execute(
+            sql.SQL("CREATE POLICY most ON things TO {} USING (true) WITH CHECK (id <> '2')").format(name)
+        )
+        database = Database(theirs, connections=1)
+        await database.open()
+        try:
+            with pytest.raises(RowRefused, match="42501"):
+                await OwnWriter(database, collection).write([row("2"), row("9")])
+            assert await OwnWriter(database, collection).write([row("9")]) == set()
+            connection.execute(sql.SQL("REVOKE UPDATE (embedding) ON things FROM {}").format(name))
+            grant = r"GRANT UPDATE \(embedding\) ON public.things TO"
+            with pytest.raises(RightsMissing, match=grant):
+                await look_up(database, collection, ["9"])
+            with pytest.raises(RightsMissing, match=grant):
+                await OwnWriter(database, collection).write([row("9", 2)])
+        finally:
+            await database.close()
+
+
+async def test_a_renamed_column_is_gone(database: Database, database_url: str) -> None:
+    """Found before anything is paid for, and by a write that comes first."""
+    with connect(database_url) as connection:
+        collection = collection_of(connection)
+        connection.execute("ALTER TABLE things RENAME embedding TO vector")
+        gone = r"public\.things has no column embedding"
+        with pytest.raises(ColumnGone, match=gone):
+            await look_up(database, collection, ["2"])
+        with pytest.raises(ColumnGone, match=gone):
+            await OwnWriter(database, collection).write([row("2")])
+
+
 async def test_nothing_is_written_for_a_dropped_collection(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,13 +243,14 @@ async def test_nothing_is_written_for_a_dropped_collection(
 
 
 async def test_a_table_that_was_dropped_is_gone(database: Database, database_url: str) -> None:
-    """For writing; to the ledger's question its ids have no vectors."""
+    """For writing as for the ledger's question, which comes before anything is paid for."""
     with connect(database_url) as connection:
         collection = collection_of(connection)
         writer = OwnWriter(database, collection)
         await writer.write([row("2")])
         connection.execute("DROP TABLE things CASCADE")
 
-        assert not (await look_up(database, collection, ["2"]))["2"].has_vector
+        with pytest.raises(CollectionGone):
+            await look_up(database, collection, ["2"])
         with pytest.raises(CollectionGone):
             await writer.write([row("2", 2)])

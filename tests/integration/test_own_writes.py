@@ -7,11 +7,11 @@ from typing import LiteralString
 import numpy as np
 import psycopg
 import pytest
-from psycopg import errors
+from psycopg import errors, sql
 
 from embedq.testing import vector_of
 from tests.support.roles import name_in, role
-from tests.support.stack import DIMENSIONS, Stack
+from tests.support.stack import DIMENSIONS, Stack, wait_until
 from tests.support.workers import Worker
 
 PRODUCT: LiteralString = """
@@ -60,6 +60,7 @@ def test_vectors_come_and_go_by_key(shop: Stack) -> None:
         shop.wait_until_done()
         have_vectors(shop)
         asked = texts(shop)
+        assert asked == 20  # not the one without a row
 
         producer.enqueue_many("products", items[:5])
         producer.enqueue_many(
@@ -164,6 +165,61 @@ def test_a_worker_has_the_rights_on_its_columns(stack: Stack) -> None:
                 with pytest.raises(errors.InsufficientPrivilege):
                     theirs.execute(query)
     have_vectors(stack, "20")
+
+
+def test_a_table_without_rights_holds_up_nobody(stack: Stack) -> None:
+    """Other collections and queries go on; what waits is written once the right is there."""
+    run(stack, PRODUCT)
+    stack.create("docs")
+    with role(stack.database_url, "worker") as url, psycopg.connect(stack.database_url) as owner:
+        owner.autocommit = True
+        name = sql.Identifier(name_in(url))
+        owner.execute("SELECT embedq.grant_worker(%s::regrole)", (name_in(url),))
+        stack.create("products", "--table", "shop.product")
+        owner.execute(sql.SQL("REVOKE UPDATE (embedding) ON shop.product FROM {}").format(name))
+        with (
+            Worker({**stack.environment, "EMBEDQ_DATABASE_URL": url}) as worker,
+            stack.producer() as producer,
+        ):
+            producer.enqueue("products", id="1", text="text 1")
+            wait_until(
+                lambda: f"GRANT UPDATE (embedding) ON shop.product TO {name_in(url)}" in worker.output, 10
+            )
+            asked = texts(stack)
+            producer.enqueue("docs", id="1", text="text 1")
+            wait_until(lambda: len(stack.stored("docs")) == 1, 10)
+            assert len(producer.embed_query("docs", "how")) == DIMENSIONS
+            assert texts(stack) - asked == 2
+            owner.execute("SELECT embedq.grant_worker(%s::regrole)", (name_in(url),))
+            stack.wait_until_done()
+    have_vectors(stack, *map(str, range(2, 21)))
+    assert stack.sql(LETTERS) == []
+
+
+def test_a_locked_row_holds_up_nobody(shop: Stack) -> None:
+    """The rows beside it are written meanwhile, and it is once its transaction is over."""
+    items = [{"id": str(n), "text": f"text {n}"} for n in range(1, 21)]
+    with shop.worker() as worker, shop.producer() as producer, psycopg.connect(shop.database_url) as other:
+        other.execute("UPDATE shop.product SET price = price WHERE id = 7")
+        producer.enqueue_many("products", items)
+        vectors = "SELECT count(*) FROM shop.product WHERE embedding IS NOT NULL"
+        wait_until(lambda: shop.sql(vectors) == [(19,)], 10)
+        wait_until(lambda: "locked a row of shop.product" in worker.output, 15)
+        other.rollback()
+        shop.wait_until_done()
+    have_vectors(shop)
+    assert shop.sql(LETTERS) == []
+
+
+def test_what_cannot_be_written_is_not_paid_for(shop: Stack) -> None:
+    """After a column was renamed by hand: dead letters, which can be replayed once it has its name again."""
+    run(shop, "ALTER TABLE shop.product RENAME embedding TO vectors")
+    with shop.worker(), shop.producer() as producer:
+        producer.enqueue("products", id="1", text="text 1")
+        producer.delete("products", ["2"])
+        shop.wait_until_done()
+        assert texts(shop) == 0
+        assert shop.sql(LETTERS) == [("1", "row", "column_gone"), ("2", "row", "column_gone")]
 
 
 def test_the_command_line_says_what_stays(shop: Stack) -> None:

@@ -11,7 +11,7 @@ import pytest
 from psycopg import errors
 
 from embedq_worker.engine.burial_queue import BurialQueue
-from embedq_worker.errors import CollectionGone, DatabaseAway, DatabaseBusy, RowRefused
+from embedq_worker.errors import CollectionGone, DatabaseAway, DatabaseBusy, RightsMissing, RowRefused
 from embedq_worker.settings import Settings
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collections import create_collection
@@ -73,7 +73,7 @@ def test_a_trigger_refuses_one_text(stack: Stack) -> None:
         (errors.IoError, DatabaseAway),
         (errors.ReadOnlySqlTransaction, DatabaseAway),
         (errors.InternalError_, DatabaseAway),
-        (errors.InsufficientPrivilege, DatabaseAway),
+        (errors.InsufficientPrivilege, RightsMissing),
         (psycopg.OperationalError, DatabaseAway),
         (psycopg.InterfaceError, DatabaseAway),
         (errors.UndefinedTable, CollectionGone),

@@ -6,6 +6,7 @@ import base64
 import json
 from typing import Any
 
+import psycopg
 import pytest
 
 from tests.support.hands import FakeWorker
@@ -198,3 +199,13 @@ def test_a_worker_before_the_first_migration_says_what_to_do(stack: Stack, postg
         wait_until(lambda: len(stack.stored("docs")) == 1, 20)
         stack.wait_until_done()
         assert worker.output.count("run `embedq migrate`") == 1
+
+
+def test_a_worker_that_is_newer_than_the_schema_says_what_to_do(stack: Stack) -> None:
+    """A column that it reads is not there yet."""
+    rename = "ALTER TABLE embedq.collection RENAME {} TO {}"
+    with psycopg.connect(stack.database_url, autocommit=True) as connection:
+        connection.execute(rename.format("on_too_long", "later").encode())
+        with stack.worker() as worker:
+            wait_until(lambda: "run `embedq migrate`" in worker.output, 15)
+            connection.execute(rename.format("later", "on_too_long").encode())

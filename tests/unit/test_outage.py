@@ -8,7 +8,7 @@ from itertools import pairwise
 import pytest
 
 from embedq_worker.engine.insisting import insist
-from embedq_worker.errors import DatabaseAway, DatabaseBusy, NotMigrated, RowRefused
+from embedq_worker.errors import DatabaseAway, DatabaseBusy, NotMigrated, RightsMissing, RowRefused
 from embedq_worker.store.outage import Outage
 
 FULL = DatabaseAway("the disk of Postgres is full; make room on it (SQLSTATE 53100)")
@@ -68,6 +68,29 @@ def test_others_in_the_way_are_no_outage(caplog: pytest.LogCaptureFixture) -> No
         clock.now += 1
     assert caplog.messages == ["writing rows waits: a lock"]
     assert outage.reason is None
+
+
+def test_who_lacks_rights_waits_alone(caplog: pytest.LogCaptureFixture) -> None:
+    """It is no outage, and speaks for itself; what all need is one."""
+    outage = Outage(Clock())
+    reasons: list[str | None] = []
+    lacking = RightsMissing("GRANT UPDATE")
+    for work in ("products", "orders", "products"):
+        outage.failed(work, lacking, alone=True)
+        reasons.append(outage.reason)
+    assert [outage.lacks_rights(work) for work in ("products", "docs")] == [True, False]
+    assert caplog.messages == ["products waits: GRANT UPDATE", "orders waits: GRANT UPDATE"]
+    outage.over("products")
+    outage.failed("docs", FULL, alone=True)
+    reasons.append(outage.reason)
+    outage.over("docs")
+    assert caplog.messages[2:] == [
+        "products waits no more, after 0 s",
+        f"docs waits: {FULL}",
+        "the database serves again after 0 s; what waited goes on",
+    ]
+    outage.failed("dead letters", lacking)
+    assert [*reasons, outage.reason] == [None, None, None, str(FULL), "GRANT UPDATE"]
 
 
 async def test_insisting_ends_with_the_first_answer(caplog: pytest.LogCaptureFixture) -> None:

@@ -26,6 +26,7 @@ from embedq_worker.errors import RowRefused
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collection import Layout
 from embedq_worker.store.database import Database
+from embedq_worker.store.ledger import Found
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Part, Row, encode
 from embedq_worker.store.writer import Writer
@@ -121,6 +122,7 @@ class Written:
         self.fail: list[Exception] = []
         self.queue = WriteQueue(
             cast("Writer", writer),
+            name="docs",
             outage=Outage(),
             refused=self._refuse,
             changed=self.changed.append,
@@ -330,12 +332,12 @@ async def test_arrivals_that_are_left_are_admitted_without_another(monkeypatch: 
     failures = [RuntimeError("ours")]
     admitted: list[str] = []
 
-    async def known(_: object) -> dict[str, object]:
+    async def known(_: object) -> Found:
         if failures:
             raise failures.pop()
-        return {}
+        return Found({})
 
-    monkeypatch.setattr(pipeline, "_known", known)
+    monkeypatch.setattr(pipeline, "_find", known)
     monkeypatch.setattr(pipeline, "_admit_one", lambda each, _: admitted.append(each.id))
     pipeline._take_again(item("1", 1, "x"))
     async with asyncio.timeout(5):

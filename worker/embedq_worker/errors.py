@@ -18,8 +18,11 @@
     ├── AllItemsDead            a job of which no item could be embedded
     └── StoreError              Postgres did not do what was asked
         ├── DatabaseAway        it cannot serve now
-        │   └── DatabaseBusy    other transactions are in the way
+        │   ├── DatabaseBusy    other transactions are in the way
+        │   │   └── RowsLocked  of these rows
+        │   └── RightsMissing   the worker's role may not do it
         ├── CollectionGone      the collection's table was dropped
+        │   └── ColumnGone      a column of somebody's own table was dropped or renamed
         ├── CollectionMoved     its columns hold other models' vectors than was known
         ├── StaleVector         the vector of a query is not of the collection's model any more
         ├── RowsUnfilled        rows that lack the vector of the model to switch to
@@ -252,8 +255,34 @@ class DatabaseBusy(DatabaseAway):
     """Others are in the way: a lock, a deadlock, every connection in use. Postgres itself is well."""
 
 
+class RowsLocked(DatabaseBusy):
+    """Other transactions hold the rows of these items; nothing of the batch was written."""
+
+    def __init__(self, table: str, ids: Iterable[str]) -> None:
+        self.table = table
+        self.ids = frozenset(ids)
+        super().__init__(
+            f"another transaction has locked a row of {table}; end what holds it (pg_locks, pg_stat_activity)"
+        )
+
+    def __reduce__(self) -> tuple[type[RowsLocked], tuple[str, frozenset[str]]]:
+        return type(self), (self.table, self.ids)
+
+
+class RightsMissing(DatabaseAway):
+    """The role may not do it until somebody grants it; what needs other rights goes on."""
+
+
 class CollectionGone(StoreError):
-    """The collection's table was dropped."""
+    """The collection's table was dropped; ``code`` is what dead letters say."""
+
+    code = "collection_dropped"
+
+
+class ColumnGone(CollectionGone):
+    """A column that the collection names was dropped or renamed in somebody's own table."""
+
+    code = "column_gone"
 
 
 class CollectionMoved(StoreError):
@@ -268,6 +297,10 @@ class RowsUnfilled(StoreError):
     """Rows of a collection lack the vector of the model that it is to switch to."""
 
 
+NO_ROW = "no_row"
+"""Why an item cannot be written whose id has no row in somebody's own table."""
+
+
 class RowRefused(StoreError):
     """Postgres refuses a row of the batch; ``sqlstate`` says why, or a word of ours: ``no_row``.
 
@@ -277,7 +310,8 @@ class RowRefused(StoreError):
     def __init__(self, sqlstate: str, ids: Iterable[str] = ()) -> None:
         self.sqlstate = sqlstate
         self.ids = frozenset(ids)
-        super().__init__(f"Postgres refuses a row (SQLSTATE {sqlstate})")
+        why = "an id has no row in the table" if sqlstate == NO_ROW else f"SQLSTATE {sqlstate}"
+        super().__init__(f"Postgres refuses a row ({why})")
 
     def __reduce__(self) -> tuple[type[RowRefused], tuple[str, frozenset[str]]]:
         return type(self), (self.sqlstate, self.ids)

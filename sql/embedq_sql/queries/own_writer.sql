@@ -25,8 +25,30 @@ FROM locked
 WHERE stored.{key_column} = locked.key
 RETURNING locked.id;
 
--- name: have_vectors
--- Those of these ids whose row has a vector: somebody may have deleted a row and inserted it again.
+-- name: look_up_rows
+-- Those of these ids that have a row, and whether it has a vector: somebody may have deleted a row and inserted it again.
+SELECT wanted.id, stored.{vectors} IS NOT NULL AS has_vector
+FROM unnest(%(ids)s::text[]) AS wanted (id) JOIN {table} AS stored ON stored.{key_column} = wanted.id::{key_type};
+
+-- name: lock_free_rows
+-- Those of these ids whose row no other transaction holds: whoever waits for a row that one holds, waits for all of that one.
 SELECT wanted.id
 FROM unnest(%(ids)s::text[]) AS wanted (id) JOIN {table} AS stored ON stored.{key_column} = wanted.id::{key_type}
-WHERE stored.{vectors} IS NOT NULL;
+FOR NO KEY UPDATE OF stored SKIP LOCKED;
+
+-- name: own_standing
+-- Of each column that is read or written: whether the table and the column are there, and the statements that give this role the
+-- rights that it lacks, else null.
+SELECT wanted.name, pg_class.oid IS NOT NULL AS has_table, attnum IS NOT NULL AS is_there,
+       CASE WHEN NOT has_schema_privilege(relnamespace, 'USAGE')
+            THEN format('GRANT USAGE ON SCHEMA %%I TO %%I', nspname, current_user) END AS schema_grant,
+       CASE WHEN NOT has_column_privilege(attrelid, attnum, privilege)
+            THEN format('GRANT %%s (%%I) ON %%I.%%I TO %%I', privilege, attname, nspname, relname, current_user)
+            END AS column_grant
+FROM (
+    VALUES (%(key_column)s::text, 'SELECT'), (%(vector_column)s::text, 'SELECT'), (%(vector_column)s::text, 'UPDATE')
+) AS wanted (name, privilege)
+LEFT JOIN (pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace)
+    ON nspname = %(table_schema)s AND relname = %(table_name)s
+LEFT JOIN pg_attribute
+    ON attrelid = pg_class.oid AND attname = wanted.name AND attnum > 0 AND NOT attisdropped;

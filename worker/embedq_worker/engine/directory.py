@@ -13,6 +13,7 @@ from math import inf
 from time import monotonic
 
 import redis
+from psycopg import errors
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
@@ -22,7 +23,14 @@ from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import steadily
-from embedq_worker.errors import BadDimensions, CatalogueError, CollectionGone, NotMigrated, StoreError
+from embedq_worker.errors import (
+    BadDimensions,
+    CatalogueError,
+    CollectionGone,
+    NotMigrated,
+    RowRefused,
+    StoreError,
+)
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, collection_row
 from embedq_worker.store.database import Database
@@ -134,6 +142,10 @@ class Directory:
                 return await cursor.fetchall()
         except CollectionGone:
             raise NotMigrated from None
+        except RowRefused as error:
+            if error.sqlstate == errors.UndefinedColumn.sqlstate:  # a schema older than this worker
+                raise NotMigrated from None
+            raise
 
     def _serve(self, collections: list[Collection]) -> None:
         wanted = self._settings.collections

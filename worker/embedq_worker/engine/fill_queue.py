@@ -109,7 +109,7 @@ class FillQueue:
         """One transaction; what is refused is found by halves."""
         try:
             rows = [each.filled for each in wanted]
-            await insist(partial(filler.fill, rows), _WHAT, self._outage)
+            await insist(partial(filler.fill, rows), _WHAT, self._outage, alone=True)
             outcome = Outcome.STORED
         except CollectionMoved:
             raise

@@ -119,7 +119,7 @@ class Filling:
             if filler is not None and self.generation == generation:
                 try:
                     what = f"reading rows of collection {self._models.collection.name}"
-                    return await insist(partial(filler.read, ids), what, self._database.outage)
+                    return await insist(partial(filler.read, ids), what, self._database.outage, alone=True)
                 except CollectionGone:
                     return None
                 except CollectionMoved:

@@ -21,10 +21,12 @@ async def insist(
     outage: Outage,
     *,
     also: type[StoreError] = DatabaseAway,
+    alone: bool = False,
 ) -> Result:
     """Do ``work`` until the database is not away, nor in the way of ``also``.
 
-    ``what`` names it for people. Raises what ``work`` raises otherwise.
+    ``what`` names it for people; where rights are missing, it waits ``alone``: others have theirs.
+    Raises what ``work`` raises otherwise.
     """
     delay = _FIRST_DELAY
     try:
@@ -32,7 +34,7 @@ async def insist(
             try:
                 return await work()
             except (DatabaseAway, also) as error:
-                outage.failed(what, error)
+                outage.failed(what, error, alone=alone)
                 await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter
                 delay = min(delay * 2, _LONGEST_DELAY)
     finally:

@@ -25,11 +25,11 @@ from embedq_worker.engine.splitter import splitter_of
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome, RunningItem, rearrange
 from embedq_worker.engine.write_queue import Change, WriteQueue
-from embedq_worker.errors import ApiError, NotCalled
+from embedq_worker.errors import NO_ROW, ApiError, CollectionGone, NotCalled, RightsMissing
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.database import Database
 from embedq_worker.store.key import is_key
-from embedq_worker.store.ledger import Known, look_up
+from embedq_worker.store.ledger import Found, look_up
 from embedq_worker.store.own_writer import OwnWriter
 from embedq_worker.store.writer import Writer
 
@@ -65,6 +65,7 @@ class Pipeline:
         self._arrived = asyncio.Event()
         self._writes = WriteQueue(
             self._writer_of(models),
+            name=models.collection.name,
             outage=database.outage,
             refused=self._refused_by_postgres,
             changed=self._take_again,
@@ -196,18 +197,33 @@ class Pipeline:
             await self._arrived.wait()
         while self._arrivals and len(self._looked_up) < _LOOK_UP_ITEMS:
             self._looked_up.append(self._arrivals.popleft())
-        known = await self._known(list(self._looked_up))
+        try:
+            found = await self._find(list(self._looked_up))
+        except CollectionGone as error:
+            self._bury_looked_up(error.code)
+            return
         for number in range(len(self._looked_up)):
-            item = self._looked_up.popleft()
-            self._admit_one(item, known.get(item.id))
+            self._admit_one(self._looked_up.popleft(), found)
             if number % _ADMIT_ITEMS == 0:
                 await asyncio.sleep(0)  # other collections' calls and answers go on
 
-    def _admit_one(self, item: RunningItem, known: Known | None) -> None:
+    def _bury_looked_up(self, code: str) -> None:
+        """Somebody's own table has lost what is written."""
+        while self._looked_up:
+            item = self._looked_up.popleft()
+            if item.job.is_released:
+                item.settle(Outcome.WITHDRAWN)
+            else:
+                self._dead(item, cause="row", code=code)
+
+    def _admit_one(self, item: RunningItem, found: Found) -> None:
+        known = found.known.get(item.id)
         if item.job.is_released:
             item.settle(Outcome.WITHDRAWN)
         elif known is not None and known.order > item.order:
             item.settle(Outcome.SUPERSEDED)
+        elif item.id in found.rowless:
+            self._dead(item, cause="row", code=NO_ROW)
         elif (
             known is None or known.content_hash != item.content_hash or known.deleted or not known.has_vector
         ):
@@ -217,10 +233,16 @@ class Pipeline:
         else:
             self._writes.add(item, Change.TOUCH)
 
-    async def _known(self, items: list[RunningItem]) -> dict[str, Known]:
-        ids = list({item.id for item in items})
-        work = partial(look_up, self._database, self.collection, ids)
-        return await insist(work, f"collection {self.collection.name}", self._database.outage)
+    async def _find(self, items: list[RunningItem]) -> Found:
+        work = partial(self._look_up, list({item.id for item in items}))
+        return await insist(work, f"collection {self.collection.name}", self._database.outage, alone=True)
+
+    async def _look_up(self, ids: list[str]) -> Found:
+        if self.is_dropped:  # whatever it waited for
+            return Found({})
+        if self._writes.lacks_rights:  # what could not be written is not paid for
+            raise RightsMissing("rows of it cannot be written; see why above")
+        return await look_up(self._database, self.collection, ids)
 
     def embedded(self, item: RunningItem) -> None:
         """The vectors of an item have come; if not those of the models of now, the others are asked for."""

@@ -17,7 +17,7 @@ import msgspec
 from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import described, steadily
 from embedq_worker.engine.work import Outcome, RunningItem
-from embedq_worker.errors import CollectionGone, CollectionMoved, RowRefused
+from embedq_worker.errors import CollectionGone, CollectionMoved, RowRefused, RowsLocked
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Row
 from embedq_worker.store.writer import Writer
@@ -28,7 +28,8 @@ MAX_ROWS = 500
 """Rows of one transaction; the last item may have more parts than are left of them."""
 WRITERS = 2
 """Transactions at a time: one lands its rows while the other commits. Both lock in id order."""
-_WHAT = "writing rows, whose vectors are kept,"
+_LOCKED_AGAIN = 1.0
+"""Seconds after which a row is tried again that somebody's transaction has locked."""
 Rivals = list[RunningItem]
 """Items of one id, the newest first. An older one is written where the newer is refused."""
 _Work = Callable[[Sequence[Row]], Awaitable[set[str]]]
@@ -45,7 +46,7 @@ class Change(Enum):
 
 
 class WriteQueue:
-    """Writes items and settles them after the commit.
+    """Writes items of the collection of that ``name`` and settles them after the commit.
 
     ``refused(item, code)`` is called for what Postgres refuses and for a row that makes an exception of our
     own (``unexpected``), ``changed(item)`` for an item whose stored text is no longer the one it was compared
@@ -56,6 +57,7 @@ class WriteQueue:
         self,
         writer: Writer,
         *,
+        name: str,
         outage: Outage,
         refused: Callable[[RunningItem, str], None],
         changed: Callable[[RunningItem], None],
@@ -64,11 +66,15 @@ class WriteQueue:
         self._writer = writer
         self._moved = moved
         self._outage = outage
+        self._what = f"collection {name}: writing rows, whose vectors are kept,"
+        self._what_locked = f"collection {name}: writing some rows"
         self._refused = refused
         self._changed = changed
         self._waiting: deque[tuple[RunningItem, Change]] = deque()
         self._open: set[RunningItem] = set()
         """Taken by a writer, and not handed on yet."""
+        self._locked: set[RunningItem] = set()
+        """Other transactions hold their rows; they are tried again until they can be handed on."""
         self._arrived = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
@@ -86,7 +92,12 @@ class WriteQueue:
     @property
     def is_busy(self) -> bool:
         """Whether anything waits or is being written."""
-        return bool(self._waiting or self._open)
+        return bool(self._waiting or self._open or self._locked)
+
+    @property
+    def lacks_rights(self) -> bool:
+        """Whether rows wait for rights that are missing."""
+        return self._outage.lacks_rights(self._what)
 
     async def run(self) -> None:
         """Write for ever."""
@@ -106,7 +117,9 @@ class WriteQueue:
             await self._write_all(batch)
         finally:
             self._put_back(batch)
-            if not self._waiting and not self._open:
+            if not self._locked:
+                self._outage.over(self._what_locked)
+            if not self.is_busy:
                 self._idle.set()
 
     def _next_batch(self) -> list[tuple[RunningItem, Change]]:
@@ -140,13 +153,17 @@ class WriteQueue:
     async def _store(self, work: _Work, done: _Done, groups: Sequence[Rivals]) -> None:
         """One transaction with the newest of each id; what is refused and not named is found by halves."""
         try:
-            ids = await insist(lambda: work([_row(group[0]) for group in groups]), _WHAT, self._outage)
+            ids = await self._insist(work, groups)
         except CollectionMoved:
             for item in chain.from_iterable(groups):
                 self._strand(item, is_touch=done == self._touched)
-        except CollectionGone:
+        except CollectionGone as error:
             for item in chain.from_iterable(groups):
-                self._refuse(item, "collection_dropped")
+                self._refuse(item, error.code)
+        except RowsLocked as error:
+            self._set_aside([group for group in groups if group[0].id in error.ids], done, error)
+            if free := [group for group in groups if group[0].id not in error.ids]:
+                await self._store(work, done, free)
         except Exception as error:  # of Postgres or our own: a row may be the cause
             refused, halves = _suspected(groups, error)
             for group in refused:
@@ -158,6 +175,32 @@ class WriteQueue:
             for group in groups:
                 done(group, ids)
 
+    async def _insist(self, work: _Work, groups: Sequence[Rivals]) -> set[str]:
+        async def once() -> set[str] | RowsLocked:
+            try:
+                return await work([_row(group[0]) for group in groups])
+            except RowsLocked as error:  # others of the batch need not wait
+                return error
+
+        written = await insist(once, self._what, self._outage, alone=True)
+        if isinstance(written, RowsLocked):
+            raise written
+        return written
+
+    def _set_aside(self, groups: Sequence[Rivals], done: _Done, error: RowsLocked) -> None:
+        """Try these again later, and write what is beside them."""
+        self._outage.failed(self._what_locked, error)
+        is_touch = done == self._touched
+        again = [(item, _change(item, is_touch=is_touch)) for item in chain.from_iterable(groups)]
+        for item, _ in again:
+            self._open.discard(item)
+            self._locked.add(item)
+        asyncio.get_running_loop().call_later(_LOCKED_AGAIN, self._try_again, again)
+
+    def _try_again(self, again: Sequence[tuple[RunningItem, Change]]) -> None:
+        self._waiting.extend(again)
+        self._arrived.set()
+
     def _written(self, group: Rivals, superseded: set[str]) -> None:
         stored, *older = group
         done = Outcome.STORED if stored.text is not None else Outcome.DELETED
@@ -168,7 +211,7 @@ class WriteQueue:
     def _touched(self, group: Rivals, touched: set[str]) -> None:
         if group[0].id not in touched:
             for item in group:
-                self._open.discard(item)
+                self._leave(item)
                 self._changed(item)
             return
         self._settle(group[0], Outcome.UNCHANGED)
@@ -176,16 +219,20 @@ class WriteQueue:
             self._settle(item, Outcome.SUPERSEDED)
 
     def _strand(self, item: RunningItem, *, is_touch: bool = False) -> None:
-        change = Change.PUT if item.text is not None else Change.DELETE
+        self._leave(item)
+        self._moved(item, _change(item, is_touch=is_touch))
+
+    def _leave(self, item: RunningItem) -> None:
+        """It is handed on."""
         self._open.discard(item)
-        self._moved(item, Change.TOUCH if is_touch else change)
+        self._locked.discard(item)
 
     def _settle(self, item: RunningItem, outcome: Outcome) -> None:
-        self._open.discard(item)
+        self._leave(item)
         item.settle(outcome)
 
     def _refuse(self, item: RunningItem, code: str) -> None:
-        self._open.discard(item)
+        self._leave(item)
         self._refused(item, code)
 
 
@@ -199,6 +246,12 @@ def _suspected(groups: Sequence[Rivals], error: Exception) -> tuple[Sequence[Riv
         return refused, [[group for group in groups if group[0].id not in named]]
     half = len(groups) // 2
     return [], [groups[:half], groups[half:]]
+
+
+def _change(item: RunningItem, *, is_touch: bool) -> Change:
+    if is_touch:
+        return Change.TOUCH
+    return Change.PUT if item.text is not None else Change.DELETE
 
 
 def rivals(items: Iterable[RunningItem]) -> list[Rivals]:

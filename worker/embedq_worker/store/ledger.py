@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
-
-from psycopg import errors
 
 from embedq_sql import statement
 from embedq_worker.store.collection import Collection
@@ -30,20 +28,36 @@ class Known(NamedTuple):
         return self.version, self.content_hash
 
 
-async def look_up(database: Database, collection: Collection, ids: Sequence[str]) -> dict[str, Known]:
-    """What the ledger holds of ``ids``; ids that it does not know are left out. Raises ``DatabaseAway``."""
+class Found(NamedTuple):
+    """What is stored of some ids, as far as the ledger knows them."""
+
+    known: dict[str, Known]
+    rowless: frozenset[str] = frozenset()
+    """Ids without a row in somebody's own table: their vectors could not be written."""
+
+
+async def look_up(database: Database, collection: Collection, ids: Sequence[str]) -> Found:
+    """What is stored of ``ids``.
+
+    Raises ``DatabaseAway``, and of somebody's own table that cannot be written ``CollectionGone``,
+    ``ColumnGone`` or ``RightsMissing``.
+    """
     async with database.connection() as connection:
-        cursor = connection.cursor(binary=True)
-        await cursor.execute(_LOOK_UP, {"collection_id": collection.id, "ids": list(ids)})
-        known = {str(row[0]): Known._make((*row[1:], True)) for row in await cursor.fetchall()}
-        if collection.is_managed:
-            return known
-        present = await _present(connection, collection, known)
-    return {item_id: each._replace(has_vector=item_id in present) for item_id, each in known.items()}
+        if not collection.is_managed:
+            return await _look_up_own(connection, collection, ids)
+        return Found(await _ask_ledger(connection, collection, ids))
 
 
-async def _present(connection: Connection, collection: Collection, ids: Iterable[str]) -> set[str]:
-    try:
-        return await OwnRows(collection).have_vectors(connection, ids)
-    except (errors.UndefinedTable, errors.UndefinedColumn, errors.InvalidSchemaName):
-        return set()  # writing tells what is gone
+async def _look_up_own(connection: Connection, collection: Collection, ids: Sequence[str]) -> Found:
+    rows = OwnRows(collection)
+    await rows.check(connection)
+    known = await _ask_ledger(connection, collection, ids)
+    stored = await rows.look_up(connection, ids)
+    now = {item_id: each._replace(has_vector=stored.get(item_id, False)) for item_id, each in known.items()}
+    return Found(now, frozenset(ids) - stored.keys())
+
+
+async def _ask_ledger(connection: Connection, collection: Collection, ids: Sequence[str]) -> dict[str, Known]:
+    cursor = connection.cursor(binary=True)
+    await cursor.execute(_LOOK_UP, {"collection_id": collection.id, "ids": list(ids)})
+    return {str(row[0]): Known._make((*row[1:], True)) for row in await cursor.fetchall()}

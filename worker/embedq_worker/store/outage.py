@@ -7,7 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple
 
-from embedq_worker.errors import DatabaseBusy, StoreError
+from embedq_worker.errors import DatabaseBusy, RightsMissing, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -21,49 +21,20 @@ _LONGEST_INTERVAL = 600.0
 class _Trouble(NamedTuple):
     since: float
     error: StoreError
+    is_alone: bool
+    """Whether only its work waits: it lacks rights that others have."""
 
 
-class Outage:
-    """What waits for Postgres, and why.
+class _Matter:
+    """What is said of one outage: at once, at growing intervals, and when it is over."""
 
-    Many wait for the same reason: one of them says so at once, then at growing intervals, then that it is
-    over.
-    """
-
-    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock = clock
-        self._troubles: dict[str, _Trouble] = {}
+    def __init__(self, since: float) -> None:
+        self.since = since
         self._said: str | None = None
-        self._said_since = 0.0
         self._say_again_at = 0.0
         self._interval = _FIRST_INTERVAL
 
-    @property
-    def reason(self) -> str | None:
-        """Why nothing can be read or written; None where something can, or others are merely in the way."""
-        for trouble in self._troubles.values():
-            if not isinstance(trouble.error, DatabaseBusy):
-                return str(trouble.error)
-        return None
-
-    def failed(self, work: str, error: StoreError) -> None:
-        """``work`` waits: it failed with this error and will be tried again."""
-        now = self._clock()
-        since = self._troubles[work].since if work in self._troubles else now
-        self._troubles[work] = _Trouble(since, error)
-        if not isinstance(error, DatabaseBusy) or now - since >= _BUSY_FOR:
-            self._say(f"{work} waits: {error}", str(error), since, now)
-
-    def over(self, work: str) -> None:
-        """``work`` was done, or nobody wants it any more."""
-        if self._troubles.pop(work, None) is not None and not self._troubles and self._said is not None:
-            lasted = self._clock() - self._said_since
-            logger.warning("the database serves again after %.0f s; what waited goes on", lasted)
-            self._said = None
-
-    def _say(self, what: str, reason: str, since: float, now: float) -> None:
-        if self._said is None:
-            self._said_since = since
+    def say(self, what: str, reason: str, now: float) -> None:
         if reason != self._said:
             self._interval = _FIRST_INTERVAL
         elif now < self._say_again_at:
@@ -72,3 +43,57 @@ class Outage:
         self._said = reason
         self._say_again_at = now + self._interval
         self._interval = min(self._interval * 2, _LONGEST_INTERVAL)
+
+
+class Outage:
+    """What waits for Postgres, and why.
+
+    Many wait for the same reason: one of them says so at once, then at growing intervals, then that it is
+    over. Who waits alone speaks for itself, and is no outage of the database.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self._troubles: dict[str, _Trouble] = {}
+        self._common: _Matter | None = None
+        self._lonely: dict[str, _Matter] = {}
+
+    @property
+    def reason(self) -> str | None:
+        """Why nothing can be read or written; None where something can, or others are merely in the way."""
+        for trouble in self._troubles.values():
+            if not (trouble.is_alone or isinstance(trouble.error, DatabaseBusy)):
+                return str(trouble.error)
+        return None
+
+    def lacks_rights(self, work: str) -> bool:
+        """Whether ``work`` waits alone, for rights."""
+        return work in self._troubles and self._troubles[work].is_alone
+
+    def failed(self, work: str, error: StoreError, *, alone: bool = False) -> None:
+        """``work`` waits: it failed with this error and will be tried again.
+
+        ``alone``: if rights are missing, then on what no other work needs.
+        """
+        now = self._clock()
+        since = self._troubles[work].since if work in self._troubles else now
+        trouble = self._troubles[work] = _Trouble(since, error, alone and isinstance(error, RightsMissing))
+        if trouble.is_alone:
+            matter = self._lonely.setdefault(work, _Matter(since))
+        elif not isinstance(error, DatabaseBusy) or now - since >= _BUSY_FOR:
+            matter = self._common = self._common or _Matter(since)
+        else:
+            return
+        matter.say(f"{work} waits: {error}", str(error), now)
+
+    def over(self, work: str) -> None:
+        """``work`` was done, or nobody wants it any more."""
+        if self._troubles.pop(work, None) is None:
+            return
+        now = self._clock()
+        if (matter := self._lonely.pop(work, None)) is not None:
+            logger.warning("%s waits no more, after %.0f s", work, now - matter.since)
+        if self._common is not None and all(each.is_alone for each in self._troubles.values()):
+            lasted = now - self._common.since
+            logger.warning("the database serves again after %.0f s; what waited goes on", lasted)
+            self._common = None
