@@ -832,10 +832,21 @@ LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 DECLARE
     listed text := (SELECT string_agg(quote_ident(name), ', ') FROM unnest(columns) AS name);
-    lacking text[] := ARRAY(
+    gone text[] := ARRAY(
+        SELECT name FROM unnest(columns) AS name
+        WHERE NOT EXISTS (SELECT FROM pg_attribute WHERE attrelid = relation AND attname = name AND NOT attisdropped)
+    );
+    lacking text[];
+BEGIN
+    IF gone <> '{}' THEN
+        RAISE WARNING USING MESSAGE = format(
+            'nothing was granted on %s: it has no column %s any more; rename it back, or drop the collection', relation, gone[1]
+        );
+        RETURN;
+    END IF;
+    lacking := ARRAY(
         SELECT name FROM unnest(columns) AS name WHERE NOT has_column_privilege(grantee, relation, name, privilege)
     );
-BEGIN
     IF has_table_privilege(grantee, relation, privilege) OR columns IS NOT NULL AND lacking = '{}' THEN
         RETURN;
     END IF;
@@ -847,6 +858,19 @@ END
 $$;
 COMMENT ON FUNCTION embedq.grant_on IS 'Grants a role one privilege on a table, or on some of its columns alone, unless it has it.';
 
+CREATE FUNCTION embedq.known_role(wanted regrole)
+RETURNS regrole
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE oid = wanted) THEN
+        RAISE undefined_object USING MESSAGE = format('there is no role %s', wanted), HINT = 'Give the name of a role, as CREATE ROLE has it.';
+    END IF;
+    RETURN wanted;
+END
+$$;
+COMMENT ON FUNCTION embedq.known_role IS 'The role, or an error: "-" is a regrole, too.';
+
 CREATE FUNCTION embedq.grant_writing(worker regrole, collection text)
 RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog
@@ -856,7 +880,8 @@ DECLARE
     stored regclass;
     policy name := (SELECT rolname FROM pg_roles WHERE oid = worker);
 BEGIN
-    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.name = grant_writing.collection;
+    PERFORM embedq.known_role(worker);
+    registered := embedq.registered_collection(collection);
     stored := to_regclass(format('%I.%I', registered.table_schema, registered.table_name));
     IF stored IS NULL THEN
         RETURN;  -- somebody dropped it
@@ -885,6 +910,7 @@ RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog
 AS $$
 BEGIN
+    PERFORM embedq.known_role(worker);
     PERFORM embedq.grant_usage(worker, nspname)
     FROM pg_namespace
     WHERE nspname = 'embedq' OR oid = (SELECT extnamespace FROM pg_extension WHERE extname = 'vector');
@@ -916,10 +942,42 @@ LANGUAGE sql STABLE SET search_path = pg_catalog
 BEGIN ATOMIC
     SELECT acl.grantee::regrole
     FROM pg_class, aclexplode(pg_class.relacl) AS acl
-    WHERE pg_class.oid = 'embedq.item'::regclass
-      AND acl.privilege_type = 'INSERT' AND acl.grantee NOT IN (0, pg_class.relowner);
+    WHERE pg_class.oid IN ('embedq.item'::regclass, 'embedq.dead_letter_text'::regclass)
+      AND acl.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE') AND acl.grantee NOT IN (0, pg_class.relowner)
+    GROUP BY acl.grantee
+    HAVING count(DISTINCT pg_class.relname || acl.privilege_type) = 8;
 END;
-COMMENT ON FUNCTION embedq.workers IS 'The roles that grant_worker was called for: they may write the ledger.';
+COMMENT ON FUNCTION embedq.workers IS 'The roles that grant_worker was called for: they have every right to the rows of the ledger and of the dead letters'' texts.';
+
+CREATE FUNCTION embedq.grant_calling(grantee regrole, collection text)
+RETURNS void
+LANGUAGE plpgsql SET search_path = pg_catalog
+AS $$
+DECLARE
+    registered embedq.collection := embedq.registered_collection(collection);
+BEGIN
+    PERFORM embedq.grant_or_tell(proowner, format('GRANT EXECUTE ON FUNCTION %s TO %s', pg_proc.oid::regprocedure, grantee))
+    FROM pg_proc
+    WHERE (
+        pronamespace = 'embedq'::regnamespace AND proname NOT LIKE 'grant%' AND prokind = 'f'
+        OR pronamespace = to_regnamespace(quote_ident(registered.table_schema)) AND starts_with(proname, registered.name || '_')
+            AND obj_description(pg_proc.oid, 'pg_proc') LIKE 'embedq: %'
+    ) AND NOT has_function_privilege(grantee, pg_proc.oid, 'EXECUTE');
+END
+$$;
+COMMENT ON FUNCTION embedq.grant_calling IS 'Lets a role call the functions of a collection and those of embedq that they call, where not everybody may.';
+
+CREATE FUNCTION embedq.callers(collection text)
+RETURNS SETOF regrole
+LANGUAGE sql STABLE SET search_path = pg_catalog
+BEGIN ATOMIC
+    SELECT DISTINCT acl.grantee::regrole
+    FROM embedq.collection AS registered
+    JOIN pg_proc ON pronamespace = to_regnamespace(quote_ident(registered.table_schema))
+        AND proname = registered.name || '_generation', aclexplode(proacl) AS acl
+    WHERE registered.name = $1 AND acl.grantee NOT IN (0, proowner);
+END;
+COMMENT ON FUNCTION embedq.callers IS 'The roles that were granted the functions of a collection by name, because not everybody may call them.';
 
 CREATE FUNCTION embedq.grant_reader(reader regrole, collection text)
 RETURNS void
@@ -929,11 +987,8 @@ DECLARE
     registered embedq.collection;
     stored regclass;
 BEGIN
-    SELECT c.* INTO registered FROM embedq.collection AS c WHERE c.name = grant_reader.collection;
-    IF NOT FOUND THEN
-        RAISE undefined_table USING MESSAGE = format('there is no collection %L', collection),
-            HINT = 'SELECT name FROM embedq.collection lists them.';
-    END IF;
+    PERFORM embedq.known_role(reader);
+    registered := embedq.registered_collection(collection);
     stored := format('%I.%I', registered.table_schema, registered.table_name)::regclass;
     PERFORM embedq.grant_usage(reader, nspname)
     FROM pg_namespace
@@ -943,6 +998,7 @@ BEGIN
     PERFORM embedq.grant_on(reader, stored, 'SELECT', CASE WHEN NOT registered.is_managed THEN array_remove(
         ARRAY[registered.key_column, registered.vector_column, registered.content_column, registered.metadata_column], NULL
     ) END);
+    PERFORM embedq.grant_calling(reader, collection);
 END
 $$;
 COMMENT ON FUNCTION embedq.grant_reader IS 'Lets a role search a collection with its functions: the table, of somebody''s own the named columns alone; no dead letter, no ledger, no cache.';

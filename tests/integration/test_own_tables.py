@@ -51,7 +51,7 @@ def names(**given: Any) -> OwnNames:
 def create(connection: Connection, name: str = "products", **given: Any) -> Collection:
     """A collection in the shop's table."""
     own = find_own_table(connection, names(**given))
-    return create_collection(connection, name=name, model=MODEL, own=own)
+    return create_collection(connection, name=name, model=MODEL, own=own, keep_vectors=True)
 
 
 def test_the_table_is_looked_up_in_the_catalogue(connection: Connection) -> None:
@@ -167,6 +167,32 @@ def test_other_vectors_than_the_column_s_are_refused(connection: Connection) -> 
         create_collection(connection, name="products", model=MODEL, own=own, vector_type="halfvec")
     with pytest.raises(BadDimensions):
         create_collection(connection, name="products", model=Model(id="fixed", dimensions=8), own=own)
+
+
+def test_vectors_of_whatever_model_are_refused(connection: Connection) -> None:
+    """With their count and the statement that clears them; a column that is cleared is taken."""
+    own = find_own_table(connection, names())
+    with pytest.raises(CollectionConflict, match="2 rows have a vector in shop") as caught:
+        create_collection(connection, name="products", model=MODEL, own=own)
+    _, _, statement = str(caught.value).partition("clear them (")
+    connection.execute(statement.partition(")")[0].encode())
+    made = create_collection(connection, name="products", model=MODEL, own=own)
+    connection.execute("UPDATE shop.product SET vec = '[1,0,0]'")
+    assert create_collection(connection, name="products", model=MODEL, own=own) == made
+
+
+def test_a_renamed_column_stops_nothing_else(connection: Connection, database_url: str) -> None:
+    """Of migrating, counting, creating another collection and granting; what is not granted is said."""
+    made = create(connection)
+    connection.execute("ALTER TABLE shop.product RENAME vec TO vectors")
+    said: list[str] = []
+    connection.add_notice_handler(lambda notice: said.append(notice.message_primary or ""))
+    with role(database_url, "worker") as url:
+        connection.execute("SELECT embedq.grant_worker(%s::regrole)", (name_in(url),))
+        assert "it has no column vec any more; rename it back" in said[0]
+        assert apply_migrations(connection) == []
+        assert count_rows(connection, made) is None
+        create_collection(connection, name="docs", model=MODEL)
 
 
 def test_texts_are_not_chunked(connection: Connection) -> None:

@@ -253,7 +253,7 @@ def test_own_table(connection: Connection, command: Any, key_type: str) -> None:
         for number, vector in enumerate(vectors(500)):
             copy.write_row((str(number), as_text(vector)))
     own = find_own_table(connection, OwnNames(table="articles"))
-    docs = create_collection(connection, name="docs", model=MODEL, own=own)
+    docs = create_collection(connection, name="docs", model=MODEL, own=own, keep_vectors=True)
     build_index(connection, docs, GOOD)
 
     result = command("--queries", "10", "--ef-search", "400", "--json")

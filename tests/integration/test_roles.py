@@ -196,6 +196,48 @@ def test_migrate_grants_what_is_new(owner: Connection, database_url: str) -> Non
             assert worker.execute("SELECT count(*) FROM embedq.vector_cache").fetchone() == (0,)
 
 
+def test_who_may_only_insert_is_no_worker(owner: Connection, database_url: str) -> None:
+    """Some right on the ledger makes nobody a worker: all of them, and on the texts of dead letters, do."""
+    with role(database_url, "etl") as url:
+        for granted in ("SELECT, INSERT, UPDATE, DELETE ON embedq.item", "INSERT ON embedq.dead_letter_text"):
+            owner.execute(f"GRANT {granted} TO {name_in(url)}".encode())
+        create_collection(owner, name="docs", model=MODEL)
+        apply_migrations(owner)
+        with connect(url) as etl:
+            refused(etl, "DELETE FROM docs", "SELECT FROM embedq.dead_letter_text")
+
+
+def test_functions_that_not_everybody_may_call(owner: Connection, database_url: str) -> None:
+    """A reader is granted them, and those that are made anew; nobody else is."""
+    owner.execute("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC")
+    owner.execute("REVOKE EXECUTE ON ALL FUNCTIONS IN SCHEMA embedq FROM PUBLIC")
+    create_collection(owner, name="docs", model=MODEL)
+    with reader_role(owner, database_url, "docs") as reader, role(database_url, "friend") as friend:
+        owner.execute("DROP FUNCTION docs_similar")
+        apply_migrations(owner)
+        for query in (
+            "SELECT id FROM docs_search('[1,0,0]', 5, 1)",
+            "SELECT id FROM docs_similar('1')",
+            "SELECT id FROM docs_hybrid('[1,0,0]', 'a')",
+            "SELECT id FROM docs_diverse('[1,0,0]')",
+            "SELECT id FROM embedq.search('docs', '[1,0,0]', 5)",
+        ):
+            assert reader.execute(query.encode()).fetchall() == []
+        owner.execute(sql.SQL("GRANT SELECT ON docs TO {}").format(sql.Identifier(name_in(friend))))
+        with connect(friend) as connection:
+            refused(connection, "SELECT id FROM docs_search('[1,0,0]', 5)")
+        refused(reader, "SELECT embedq.grant_worker(CURRENT_ROLE::regrole)")
+
+
+def test_what_does_not_exist_is_named(owner: Connection) -> None:
+    """A role or a collection."""
+    with pytest.raises(errors.UndefinedTable, match="no collection 'nope'"):
+        owner.execute("SELECT embedq.grant_writing(CURRENT_ROLE::regrole, 'nope')")
+    for grant in ("SELECT embedq.grant_worker('-')", "SELECT embedq.grant_reader('-', 'docs')"):
+        with pytest.raises(errors.UndefinedObject, match="there is no role -"):
+            owner.execute(grant.encode())
+
+
 def test_other_schemas_and_no_public_rights(owner: Connection, database_url: str) -> None:
     """Where everybody's rights were taken away, roles get the use of schemas, and of temporary tables."""
     database = sql.Identifier(owner.info.dbname)

@@ -85,6 +85,11 @@ collection.add_command(migrate)
 @click.option("--vector", help="Of --table, the column for the vectors.  [default: embedding]")
 @click.option("--content", help="Of --table, the column with the texts, for functions that show them.")
 @click.option("--metadata", help="Of --table, the jsonb column that filters look at.")
+@click.option(
+    "--keep-vectors",
+    is_flag=True,
+    help="The vectors that are in --table already are vectors of this model: keep them.",
+)
 def create(
     name: str,
     model: str,
@@ -97,6 +102,7 @@ def create(
     on_too_long: OnTooLong,
     chunk_tokens: int | None,
     chunk_overlap: int | None,
+    keep_vectors: bool,
     **own: str | None,
 ) -> None:
     """Create a collection: a table NAME with a vector column, and the functions NAME_search and its like.
@@ -108,6 +114,8 @@ def create(
     row whose key is the item's id; rows come and go by your own hand.
     """
     names = _own_names(schema, own)
+    if keep_vectors and names is None:
+        raise click.UsageError("--keep-vectors is about your own table: give --table too")
     settings = Settings.from_environment()
     usable = settings.catalogue.usable(model)
     with open_database(settings) as connection, open_broker(settings) as broker:
@@ -124,6 +132,7 @@ def create(
             text_search=text_search,
             long_texts=LongTexts(on_too_long, chunk_tokens, chunk_overlap),
             own=table,
+            keep_vectors=keep_vectors,
         )
         click.echo(f"{made.name}: {made.model}, {made.vector_type}({made.dimensions}) in {made.place}")
         for note in table.notes if table else ():

@@ -26,7 +26,11 @@ def page(found: Sequence[Page]) -> str:
 
 
 def _lines(report: IndexReport, advice: Sequence[Advice]) -> list[str]:
-    rows = "table is missing" if report.rows is None else f"{report.rows} rows, {report.dead_rows} dead"
+    rows = (
+        "table or a column is missing"
+        if report.rows is None
+        else f"{report.rows} rows, {report.dead_rows} dead"
+    )
     lines = [
         f"{report.collection}  {rows}; {_searches(report)}; statistics of {duration(report.statistics_for)}"
     ]

@@ -156,7 +156,7 @@ def _model_lines(each: Standing) -> list[str]:
 def _lines(each: CollectionStatus, is_paused: bool) -> list[str]:
     queued = ", ".join(f"{lane} {count}" for lane, count in each.queued.items())
     index = "indexed" if each.has_index else "no index"
-    rows = "table is missing" if each.rows is None else f"{each.rows} rows, {index}"
+    rows = "table or a column is missing" if each.rows is None else f"{each.rows} rows, {index}"
     waits = f"queued: {queued}; in hand: {each.in_hand}; dead letters: {each.dead_letters}"
     lines = [f"{each.name}  {each.model}  {rows}; {waits}"]
     if is_paused:

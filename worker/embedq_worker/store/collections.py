@@ -53,12 +53,14 @@ def create_collection(
     text_search: str = "simple",
     long_texts: LongTexts | None = None,
     own: OwnTable | None = None,
+    keep_vectors: bool = False,
 ) -> Collection:
     """Make a collection, its table and its functions, or nothing at all; workers' roles may write it.
 
     ``dimensions`` and ``vector_type`` default to the model's own and to the type that an index of that
     ``quantization`` takes, or are those of somebody's ``own`` table, which is left as it is; ``text_search``
     is a configuration of full text search. Long texts are dead letters unless ``long_texts`` says otherwise.
+    A column of one's own that holds vectors already, of whatever model, is refused unless ``keep_vectors``.
     One that exists with the same settings is returned as it is. Raises ``CollectionConflict``,
     ``VectorTooLong``, ``BadDimensions``, ``BadChunks`` and ``StoreError``.
     """
@@ -90,6 +92,8 @@ def create_collection(
         connection.execute(statement("lock_collections"))
         existing = _find(connection, name)
         if existing is None:
+            if own is not None and not keep_vectors:
+                _refuse_vectors(connection, wanted)
             return _create(connection, wanted)
         _check_same(connection, existing, wanted)
         return existing
@@ -149,10 +153,10 @@ def renew_functions(connection: Connection) -> None:
 def count_rows(connection: Connection, collection: Collection) -> int | None:
     """Rows with a vector in a collection's table, exact up to ``COUNTED_ROWS``.
 
-    None if somebody dropped the table. Raises ``StoreError``.
+    None if somebody dropped the table or renamed a column. Raises ``StoreError``.
     """
     with store_errors(f"the rows of collection {collection.name!r} were not counted"):
-        if _relation(connection, collection) is None:
+        if _relation(connection, collection) is None or not has_columns(connection, collection):
             return None
         composed = sql.SQL(template("count_rows")).format(
             table=collection.table, vectors=sql.Identifier(collection.vector_column)
@@ -239,6 +243,18 @@ def _check_same(connection: Connection, existing: Collection, wanted: Collection
         raise CollectionConflict(
             f"collection {existing.name!r} is registered but its table is gone; "
             f"run `embedq collection drop {existing.name}` and create it again"
+        )
+
+
+def _refuse_vectors(connection: Connection, wanted: Collection) -> None:
+    """Vectors that are there already may be another model's: a search would mix the two in silence."""
+    if rows := count_rows(connection, wanted):
+        update = sql.SQL("UPDATE {} SET {} = NULL")
+        clearing = update.format(wanted.table, sql.Identifier(wanted.vector_column)).as_string()
+        raise CollectionConflict(
+            f"{rows} rows have a vector in {wanted.place} already, and vectors of different models do not "
+            f"compare; clear them ({clearing}), or give "
+            f"--keep-vectors if all are vectors of {wanted.model}"
         )
 
 

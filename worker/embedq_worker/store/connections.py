@@ -24,7 +24,6 @@ CONNECT_SECONDS = 10
 _NOT_MIGRATED = (
     errors.UndefinedTable,
     errors.UndefinedFunction,
-    errors.UndefinedColumn,
     errors.InvalidSchemaName,
 )
 
@@ -59,6 +58,11 @@ def store_errors(undone: str) -> Iterator[None]:
         yield
     except _NOT_MIGRATED as error:
         raise NotMigrated from error
+    except errors.UndefinedColumn as error:
+        raise StoreError(
+            f"{undone}: {_reason(error)}; if it is one of your own table, rename it back or drop the "
+            "collection; otherwise the schema is an older one: run `embedq migrate`"
+        ) from error
     except psycopg.OperationalError as error:
         raise DatabaseAway(f"{undone}: {_reason(error)}; try again when the database is well") from error
     except psycopg.Error as error:

@@ -79,6 +79,7 @@ def make_functions(
         _made(connection, collection)
     ):  # what was replaced is another version by now
         _drop(connection, collection, stale)
+    connection.execute(statement("grant_callers"), {"collection": collection.name})
 
 
 def searched_by(connection: Connection, collection: Collection) -> Quantization:

@@ -50,7 +50,7 @@ class IndexReport(msgspec.Struct, frozen=True, kw_only=True):
     searched_by: Quantization
     """What its functions order by now: should be the quantisation once there is an index of it, else none."""
     rows: int | None
-    """Null when somebody dropped the table; an estimate above 100,000."""
+    """Null when somebody dropped the table or renamed a column; an estimate above 100,000."""
     dead_rows: int
     """Rows deleted or replaced since the last vacuum; an index still finds them, and a search drops them."""
     vacuumed_ago: float | None
