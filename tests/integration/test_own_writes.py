@@ -182,12 +182,11 @@ def test_a_table_without_rights_holds_up_nobody(stack: Stack) -> None:
             stack.producer() as producer,
         ):
             producer.enqueue("products", id="1", text="text 1")
-            wait_until(
-                lambda: f"GRANT UPDATE (embedding) ON shop.product TO {name_in(url)}" in worker.output, 10
-            )
+            grant = f"GRANT UPDATE (embedding) ON shop.product TO {name_in(url)}"
+            wait_until(lambda: grant in worker.output, 25)
             asked = texts(stack)
             producer.enqueue("docs", id="1", text="text 1")
-            wait_until(lambda: len(stack.stored("docs")) == 1, 10)
+            wait_until(lambda: len(stack.stored("docs")) == 1, 25, lambda: worker.output)
             assert len(producer.embed_query("docs", "how")) == DIMENSIONS
             assert texts(stack) - asked == 2
             owner.execute("SELECT embedq.grant_worker(%s::regrole)", (name_in(url),))
@@ -203,8 +202,8 @@ def test_a_locked_row_holds_up_nobody(shop: Stack) -> None:
         other.execute("UPDATE shop.product SET price = price WHERE id = 7")
         producer.enqueue_many("products", items)
         vectors = "SELECT count(*) FROM shop.product WHERE embedding IS NOT NULL"
-        wait_until(lambda: shop.sql(vectors) == [(19,)], 10)
-        wait_until(lambda: "locked a row of shop.product" in worker.output, 15)
+        wait_until(lambda: shop.sql(vectors) == [(19,)], 25)
+        wait_until(lambda: "locked a row of shop.product" in worker.output, 25)
         other.rollback()
         shop.wait_until_done()
     have_vectors(shop)
