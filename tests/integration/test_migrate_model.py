@@ -124,7 +124,9 @@ def test_replayed_letter_of_a_fill_leaves_the_item_alone(stack: Stack) -> None:
         stack.api.inject(faults.BadText(), model=NEW, marker="POISON")
         stack.command(*TO_NEW, code=1)
         asked = sum(call.model == NEW for call in stack.api.calls())
-        assert stack.sql("SELECT item_id, class FROM embedq.dead_letter") == [("long", "successor")]
+        assert stack.sql("SELECT item_id, class, attempts FROM embedq.dead_letter") == [
+            ("long", "successor", 1)
+        ]
         stack.command("dead-letters", "replay", "docs")
         stack.wait_until_done()
         assert stack.sql(rows) == before

@@ -12,7 +12,7 @@ from psycopg import sql
 
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import BadDimensions, CollectionBusy, CollectionConflict, RowsUnfilled
-from embedq_worker.store import successor
+from embedq_worker.store import snapshots, successor
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
 from embedq_worker.store.connections import Connection, connect
@@ -459,3 +459,33 @@ def test_rights_on_the_column_are_on_the_new_one(connection: Connection, docs: C
     finally:
         connection.execute("DROP OWNED BY narrow_reader")
         connection.execute("DROP ROLE narrow_reader")
+
+
+def test_older_snapshot_is_waited_for(
+    connection: Connection, docs: Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads by it would find rows without vectors; the session is named. One that began later is none."""
+    monkeypatch.setattr(snapshots, "PATIENCE", 0.2)
+    moving_ = start(connection, docs.name, NEW)
+    with connect(database_url) as reader:
+        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+        with reader.transaction():
+            reader.execute("SELECT FROM embedq.collection")
+            fill(connection, moving_)
+            with pytest.raises(CollectionBusy, match=rf"session {reader.info.backend_pid} of "):
+                swap(connection, "docs", "next")
+        assert get_collection(connection, "docs") == moving_
+        with reader.transaction():
+            reader.execute("SELECT FROM embedq.collection")
+            swap(connection, "docs", "next")
+            assert nearest(reader, "[1,0]", 2) == "2"
+
+
+def test_longest_text_is_measured_as_the_model_counts(connection: Connection, docs: Collection) -> None:
+    """In UTF-16 units: an emoji is two, any other letter one."""
+    named = {"text": "\U0001f600" * 40 + "\xe4" * 21}
+    connection.execute("UPDATE docs SET content = %(text)s WHERE id = '1'", named)
+    with pytest.raises(CollectionConflict, match="its longest text has 101 characters"):
+        start(connection, docs.name, NEW)
+    connection.execute("UPDATE docs SET content = substr(content, 2) WHERE id = '1'")
+    start(connection, docs.name, NEW)

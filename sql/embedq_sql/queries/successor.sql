@@ -35,6 +35,10 @@ DELETE FROM embedq.shadow WHERE collection_id = %(collection_id)s;
 -- How far the present pass of filling is, and since when the collection moves.
 SELECT filled_to, started_at, switched_at FROM embedq.shadow WHERE collection_id = %(collection_id)s;
 
+-- name: filling_starts
+-- By the database's clock.
+SELECT now();
+
 -- name: note_filled_to
 UPDATE embedq.shadow SET filled_to = %(filled_to)s
 WHERE collection_id = %(collection_id)s AND generation = %(generation)s;
@@ -72,6 +76,22 @@ SELECT granted.privilege_type, pg_roles.rolname, granted.is_grantable
 FROM pg_attribute CROSS JOIN LATERAL aclexplode(attacl) AS granted
 LEFT JOIN pg_roles ON pg_roles.oid = granted.grantee
 WHERE attrelid = %(table)s::regclass AND attname = %(column)s;
+
+-- name: next_transaction
+-- The transaction that comes next, and when that was.
+SELECT pg_snapshot_xmax(pg_current_snapshot())::text, clock_timestamp();
+
+-- name: older_snapshot
+-- The session of this database that reads by the oldest snapshot, if one is older than a transaction and was taken before a
+-- moment: it may not see what was committed until then.
+SELECT pid, coalesce(usename, '?'), coalesce(nullif(application_name, ''), '?'), coalesce(state, '?')
+FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+  AND coalesce(backend_type, 'client backend') = 'client backend'
+  AND coalesce(xact_start < %(before)s, true)  -- of other people's sessions it may be hidden
+  AND age(backend_xmin) > age(%(transaction)s::text::xid8::xid)
+ORDER BY age(backend_xmin) DESC, pid
+LIMIT 1;
 
 -- name: is_required
 -- Whether a column must not be null.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import click
@@ -21,7 +22,15 @@ from embedq_worker.store.estimate import Estimate, estimate
 from embedq_worker.store.filling import Filling
 from embedq_worker.store.index_session import BuildOptions
 from embedq_worker.store.indexes import build_index
-from embedq_worker.store.successor import count_unfilled, end, moving, start, swap
+from embedq_worker.store.successor import (
+    count_unfilled,
+    end,
+    index_unfilled,
+    moving,
+    refuse_unfilled,
+    start,
+    swap,
+)
 from embedq_worker.store.successor_checks import State, check_start, check_state
 from embedq_worker.store.vector_index import vector_indexes
 
@@ -114,11 +123,12 @@ class _Desk:
 
     def fill(self, model: str | None, dimensions: int | None, vector_type: VectorType | None) -> None:
         """Begin, or go on."""
-        collection = self.collection
-        with moving(self.connection, collection):
+        with self._moving() as collection:
             if model is not None:
                 usable = self.settings.catalogue.usable(model)
-                collection = start(self.connection, self.name, usable, dimensions, vector_type)
+                collection = start(
+                    self.connection, self.name, usable, dimensions, vector_type, building=_say_building
+                )
                 publish(self.connection, self.broker, self.settings)
             if collection.shadow is None:
                 raise CollectionConflict(f"collection {self.name!r} does not move; give it a --model")
@@ -176,14 +186,22 @@ class _Desk:
         """Drop the new ones."""
         self._end("next")
 
+    @contextmanager
+    def _moving(self) -> Iterator[Collection]:
+        """Hold the collection's move; the collection as it is from then on."""
+        with moving(self.connection, self.collection):
+            yield self.collection
+
     def _fill(self, collection: Collection) -> int:
         """Returns the rows that lack a vector still."""
+        index_unfilled(self.connection, collection, _say_building)
         work = Filling(
             self.connection,
             self.broker,
             collection,
             key_prefix=self.settings.key_prefix,
             rate=self.rate,
+            say=lambda news: click.echo(news, err=True),
         )
         total = count_unfilled(self.connection, collection)
         with progress("fill", total) as advance:
@@ -200,21 +218,19 @@ class _Desk:
             build_index(self.connection, other, BuildOptions(**wanted))
 
     def _swap(self, to: State) -> None:
-        collection = self.collection
-        check_state(collection, to)
-        with moving(self.connection, collection):
+        with self._moving() as collection:
+            check_state(collection, to)
             for tries_left in reversed(range(_SWITCHES)):
                 left = self._fill(collection)
-                self._index(collection)
                 with suppress(*((RowsUnfilled,) if tries_left and not left else ())):
+                    refuse_unfilled(self.connection, collection)  # an index takes long: for nothing else
+                    self._index(collection)
                     swap(self.connection, self.name, to)
                     break
         publish(self.connection, self.broker, self.settings)
 
     def _end(self, state: State) -> None:
-        collection = self.collection
-        check_state(collection, state)
-        with moving(self.connection, collection):
+        with self._moving() as collection:
             end(self.connection, self.name, state)
         publish(self.connection, self.broker, self.settings)
         click.echo(
@@ -229,6 +245,10 @@ _STEPS = {
     "finish": _Desk.finish,
     "abandon": _Desk.abandon,
 }
+
+
+def _say_building() -> None:
+    click.echo("building an index of the rows to fill; it waits for transactions that are older")
 
 
 def _named(collection: Collection) -> str:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from math import inf
 from typing import NamedTuple
 
 from psycopg import sql
@@ -28,6 +30,10 @@ _MESSAGE_BYTES = 1 << 20
 _MOST_QUEUED = 64
 """Messages of the lane that are queued at a time: workers always have some, and stopping leaves few."""
 _LOOK_EVERY = 0.25
+_COUNT_SHARE = 10
+"""So many times as long as a count of the rows that are left took, no other is made."""
+_NO_ROOM = 15.0
+"""Seconds for which the lane may be full before that is said."""
 _VAIN_PASSES = 2
 """Passes on end that change nothing."""
 _YOUNG = 3.0
@@ -45,7 +51,10 @@ class Filled(NamedTuple):
 
 
 class Filling:
-    """Fills the shadow of one collection. ``rate`` in rows a second; None: as fast as workers take them."""
+    """Fills the shadow of one collection. ``rate`` in rows a second; None: as fast as workers take them.
+
+    ``say`` is told what somebody who waits should know.
+    """
 
     def __init__(
         self,
@@ -55,6 +64,7 @@ class Filling:
         *,
         key_prefix: str = "",
         rate: float | None = None,
+        say: Callable[[str], None] = lambda _: None,
     ) -> None:
         assert collection.shadow is not None
         self._connection = connection
@@ -63,6 +73,11 @@ class Filling:
         self._generation = collection.shadow.generation
         self._prefix = key_prefix
         self._rate = rate
+        self._say = say
+        self._left = 0
+        self._count_at = -inf
+        self._since: datetime | None = None
+        """By the database's clock: what the new model has refused since is not asked for again."""
         self._named = {"collection_id": collection.id, "generation": self._generation}
         column = sql.Identifier(collection.shadow.column_name)
         self._page = sql.SQL(template("list_unfilled")).format(table=collection.table, shadow=column)
@@ -72,7 +87,8 @@ class Filling:
 
         Raises ``StoreError`` and ``BrokerUnavailable``.
         """
-        before = left = count_unfilled(self._connection, self._collection)
+        before = left = self._count()
+        (self._since,) = self._connection.execute(statement("filling_starts")).fetchone() or (None,)
         vain = 0
         while left and vain < _VAIN_PASSES:
             at_start = left
@@ -90,7 +106,7 @@ class Filling:
             fill = Fill(1, self._collection.name, self._generation, ids)
             self._broker.publish([fill_message(fill, time.time())])
             self._note(ids[-1])
-            advance(before - count_unfilled(self._connection, self._collection))
+            advance(before - self._count_now_and_then())
             time.sleep(max(0.0, due - time.monotonic()))
         left = self._wait_for_rows(before, advance)
         self._note(None)
@@ -113,36 +129,60 @@ class Filling:
             after = message[-1]
 
     def _next_page(self, after: str | None) -> list[tuple[str, int]]:
-        named = {"after": after, "limit": MAX_ITEMS, "young": _YOUNG}
+        named = {
+            "after": after,
+            "limit": MAX_ITEMS,
+            "young": _YOUNG,
+            "collection": self._collection.name,
+            "since": self._since,
+        }
         with store_errors(f"the rows of collection {self._collection.name!r} were not read"):
             return [
                 (str(item_id), int(size)) for item_id, size in self._connection.execute(self._page, named)
             ]
 
     def _wait_for_room(self) -> None:
+        say_at = time.monotonic() + _NO_ROOM
         while self._waiting()[0] >= _MOST_QUEUED:
+            if time.monotonic() > say_at:
+                self._say(
+                    f"lane bulk of {self._collection.name} has been full for {_NO_ROOM:.0f} s: look whether "
+                    "workers run and take it (`embedq status`); waiting"
+                )
+                say_at = inf
             time.sleep(_LOOK_EVERY)
 
     def _wait_for_rows(self, before: int, advance: Callable[[int], None]) -> int:
         """All is enqueued: until it is filled, or nothing of the lane is under way, or nothing changes."""
-        left = count_unfilled(self._connection, self._collection)
+        left = self._count()
         changed = time.monotonic()
         while left and any(self._waiting()) and time.monotonic() - changed < _NO_PROGRESS:
             time.sleep(_LOOK_EVERY)
-            now = count_unfilled(self._connection, self._collection)
+            now = self._count_now_and_then()
             if now != left:
                 left, changed = now, time.monotonic()
                 advance(before - left)
-        return count_unfilled(self._connection, self._collection)
+        return self._count()
 
     def _wait_for_young(self, before: int, left: int, advance: Callable[[int], None]) -> int:
         """Rows that are being written may have their vectors in a moment."""
         until = time.monotonic() + _YOUNG
         while left and time.monotonic() < until:
             time.sleep(_LOOK_EVERY)
-            left = count_unfilled(self._connection, self._collection)
+            left = self._count_now_and_then()
             advance(before - left)
-        return left
+        return self._count()
+
+    def _count_now_and_then(self) -> int:
+        """Of many rows a count takes long: rows that are left, as of some time ago."""
+        return self._count() if time.monotonic() >= self._count_at else self._left
+
+    def _count(self) -> int:
+        began = time.monotonic()
+        self._left = count_unfilled(self._connection, self._collection)
+        took = time.monotonic() - began
+        self._count_at = began + took + _COUNT_SHARE * took
+        return self._left
 
     def _waiting(self) -> tuple[int, int]:
         name = self._collection.name

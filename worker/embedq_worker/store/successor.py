@@ -24,6 +24,7 @@ from embedq_worker.store.collections import column_type, get_collection
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import make_functions
 from embedq_worker.store.index_steps import index_lock
+from embedq_worker.store.snapshots import wait_for_snapshots
 from embedq_worker.store.successor_checks import State, check_built, check_start, check_state
 from embedq_worker.store.successor_grants import copy_grants
 
@@ -75,6 +76,8 @@ def swap(connection: Connection, name: str, to: State) -> Collection:
     check_built(connection, collection)
     with index_lock(connection, collection), store_errors(f"collection {name!r} was not switched"):
         _refuse_unindexed(connection, collection)
+        refuse_unfilled(connection, collection)
+        wait_for_snapshots(connection, collection)
         _briefly(connection, collection, lambda: _swap(connection, name, to))
     return get_collection(connection, name)
 
@@ -197,7 +200,7 @@ def _swap(connection: Connection, name: str, to: State) -> None:
     collection = get_collection(connection, name)
     check_state(collection, to)  # again: it is held now
     check_built(connection, collection)
-    _refuse_unfilled(connection, collection)
+    refuse_unfilled(connection, collection)
     copy_grants(connection, collection)
     arriving, leaving = collection.as_shadow(), _leaving(collection)
     fields: dict[str, Any] = {
@@ -239,7 +242,8 @@ def _leaving(collection: Collection) -> Shadow:
     )
 
 
-def _refuse_unfilled(connection: Connection, collection: Collection) -> None:
+def refuse_unfilled(connection: Connection, collection: Collection) -> None:
+    """Raise ``RowsUnfilled`` where rows lack a vector of the shadow's model."""
     (has_unfilled,) = connection.execute(_on_shadow("has_unfilled", collection)).fetchone() or (False,)
     if has_unfilled:
         assert collection.shadow is not None
