@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 from collections.abc import Iterator
 from itertools import count
 
@@ -32,6 +33,12 @@ def nothing_left_running() -> Iterator[None]:
     for process in left:
         process.kill()
     assert not left, f"left running by the tests: {left}"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ctrl_c_is_heard() -> None:
+    """Also where the tests were started in the background, by a shell that has its jobs ignore it."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)

@@ -42,7 +42,8 @@ def version_guard() -> None:
     from embedq_sql import statement
     from embedq_worker.store import writer
 
-    guard = "WHERE (held.version, held.content_hash) < (EXCLUDED.version, EXCLUDED.content_hash)\n"
+    order = "(held.version, held.content_hash) {} (EXCLUDED.version, EXCLUDED.content_hash)"
+    guard = f"WHERE {order.format('<')}\n   OR (%(again)s AND {order.format('=')})\n"
     assert guard in statement("advance_ledger"), "the guard of versions is written differently now"
     _replace(writer, "statement", lambda name: statement(name).replace(guard, ""))
 

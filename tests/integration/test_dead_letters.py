@@ -331,7 +331,7 @@ def test_filters(stack: Stack) -> None:
     assert listed("--collection", "docs", "--class", "row") == ["1", "3", "5"]
     assert listed("--code", "23514", "--number", "1", "--number", "2") == ["1"]
     assert "Drop 5 dead letters for good" in stack.command("dead-letters", "drop", stdin="n\n", code=1)
-    assert "[text|row|not_a_job|killer]" in stack.command("dead-letters", "drop", "--help")
+    assert "[text|row|successor|not_a_job|killer]" in stack.command("dead-letters", "drop", "--help")
     assert stack.command("dead-letters", "drop", "--number", "9", "--yes") == "0 dead letters dropped\n"
     assert len(letter_ids(stack)) == 5
     dropped = stack.command("dead-letters", "drop", "docs", "--code", "23502", "--yes")
