@@ -5,6 +5,11 @@
 -- held up; it is tried again.
 SET LOCAL lock_timeout = '500ms';
 
+-- name: change_patiently
+-- Longer than deadlock_timeout (1 s), after which Postgres ends an autovacuum that is in somebody's way: one of a table with
+-- large vector indexes may go on for minutes.
+SET LOCAL lock_timeout = '1500ms';
+
 -- name: new_generation
 -- A generation that the collection has never had.
 UPDATE embedq.collection SET newest_generation = newest_generation + 1

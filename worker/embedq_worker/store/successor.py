@@ -31,6 +31,8 @@ from embedq_worker.store.successor_grants import copy_grants
 _TRIES = 60
 _PAUSE = 0.5
 """Seconds between two tries to hold a table that is in use: what queued up behind the first one goes on."""
+_PATIENT_EVERY = 5
+"""Of so many tries one waits for long enough to end an autovacuum; queries wait behind it for a second."""
 
 
 def start(
@@ -307,7 +309,8 @@ def _briefly(connection: Connection, collection: Collection, work: Callable[[], 
     for tries_left in reversed(range(_TRIES)):
         try:
             with connection.transaction():
-                connection.execute(statement("change_briefly"))
+                is_patient = tries_left % _PATIENT_EVERY == 0
+                connection.execute(statement("change_patiently" if is_patient else "change_briefly"))
                 connection.execute(statement("lock_collections"))
                 connection.execute(hold)
                 work()
