@@ -1,4 +1,4 @@
-"""A collection's move to another model in the database, and what stands in its way."""
+"""A collection's move to another model in the database."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from embedq_worker.catalogue import DimensionRange, Model
-from embedq_worker.errors import BadDimensions, CollectionBusy, CollectionConflict, RowsUnfilled
-from embedq_worker.store import snapshots, successor
+from embedq_worker.catalogue import Model
+from embedq_worker.errors import CollectionBusy, CollectionConflict
+from embedq_worker.store import successor
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
 from embedq_worker.store.connections import Connection, connect
@@ -23,13 +23,10 @@ from embedq_worker.store.index_status import index_report
 from embedq_worker.store.index_steps import index_lock
 from embedq_worker.store.indexes import build_index
 from embedq_worker.store.migrations import apply_migrations
-from embedq_worker.store.successor import count_unfilled, end, index_unfilled, moving, start, swap
+from embedq_worker.store.successor import count_unfilled, end, index_unfilled, start, swap
 from embedq_worker.store.vector_index import vector_indexes
 from tests.support.stack import wait_until
-
-OLD = Model(id="old", dimensions=3)
-NEW = Model(id="new", dimensions=2, allowed_dimensions=DimensionRange(min=2, max=4000), max_chars_alone=100)
-
+from tests.support.two_models import NEW, OLD, columns, fill, nearest, two_rows
 
 IN_PLPGSQL = """
     CREATE FUNCTION in_plpgsql(query vector, k integer, generation integer)
@@ -56,39 +53,7 @@ def connection(database_url: str) -> Iterator[Connection]:
 @pytest.fixture
 def docs(connection: Connection) -> Collection:
     """A collection of two rows, which the two models put in opposite order."""
-    made = create_collection(connection, name="docs", model=OLD)
-    connection.execute(
-        "INSERT INTO docs (id, content, embedding, version)"
-        " VALUES ('1', 'a', '[1,0,0]', 1), ('2', 'b', '[0,1,0]', 1)"
-    )
-    return made
-
-
-def fill(connection: Connection, collection: Collection) -> None:
-    """Give both rows their vectors of the new model."""
-    assert collection.shadow is not None
-    column = sql.Identifier(collection.shadow.column_name)
-    connection.execute(sql.SQL("UPDATE docs SET {} = '[0,1]' WHERE id = '1'").format(column))
-    connection.execute(sql.SQL("UPDATE docs SET {} = '[1,0]' WHERE id = '2'").format(column))
-
-
-def columns(connection: Connection) -> dict[str, tuple[str, bool]]:
-    """The columns of vectors: type, and whether they are required."""
-    found = connection.execute(
-        "SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute"
-        " WHERE attrelid = 'docs'::regclass AND attname LIKE 'embedding%%' AND NOT attisdropped"
-    )
-    return {name: (kind, required) for name, kind, required in found}
-
-
-def nearest(
-    connection: Connection, query: str, generation: int, function: LiteralString = "docs_search"
-) -> str:
-    """The id of the nearest row, by a vector of a generation."""
-    call = sql.SQL("SELECT id FROM {}(%s::vector, 1, %s)").format(sql.Identifier(function))
-    row = connection.execute(call, (query, generation)).fetchone()
-    assert row is not None
-    return str(row[0])
+    return two_rows(connection)
 
 
 @pytest.mark.parametrize("quantization", ["halfvec", "binary"])
@@ -204,22 +169,6 @@ def test_type_may_change_and_the_functions_with_it(connection: Connection, docs:
     assert nearest(connection, "[1,0]", 2) == "2"
 
 
-def test_rows_without_a_vector_stop_the_switch(connection: Connection, docs: Collection) -> None:
-    """One is enough; nothing is changed. The same the other way round."""
-    moving_ = start(connection, docs.name, NEW)
-    fill(connection, moving_)
-    connection.execute("UPDATE docs SET embedding_g2 = NULL WHERE id = '2'")
-    with pytest.raises(RowsUnfilled, match="rows have no vector of new yet"):
-        swap(connection, "docs", "next")
-    assert get_collection(connection, "docs") == moving_
-
-    fill(connection, moving_)
-    swap(connection, "docs", "next")
-    connection.execute("UPDATE docs SET embedding_g1 = NULL WHERE id = '2'")
-    with pytest.raises(RowsUnfilled, match="rows have no vector of old yet"):
-        swap(connection, "docs", "previous")
-
-
 def test_indexes_move_with_their_columns(connection: Connection, docs: Collection) -> None:
     """The shadow's index is the collection's after the switch, under its name, and serves searches."""
     build_index(connection, docs)
@@ -256,70 +205,11 @@ def test_start_is_safe_to_repeat(connection: Connection, docs: Collection) -> No
         start(connection, docs.name, Model(id="third", dimensions=3))
 
 
-def test_moves_that_cannot_be_are_refused(connection: Connection, docs: Collection) -> None:
-    """Each with what to do."""
-    with pytest.raises(CollectionConflict, match="already"):
-        start(connection, "docs", OLD)
-    with pytest.raises(BadDimensions):
-        start(connection, "docs", OLD, 4)
-    with pytest.raises(CollectionConflict, match="it has one model"):
-        swap(connection, "docs", "next")
-    with pytest.raises(CollectionConflict, match="it has one model"):
-        end(connection, "docs", "previous")
-    connection.execute("UPDATE docs SET content = repeat('long', 30) WHERE id = '1'")
-    with pytest.raises(CollectionConflict, match="its longest text has 120 characters, the model takes 100"):
-        start(connection, "docs", NEW)
-    connection.execute("UPDATE embedq.collection SET chunk_tokens = 9000, on_too_long = 'chunk'")
-    with pytest.raises(CollectionConflict, match="chunks have up to 9,000 tokens, the model takes 8,192"):
-        start(connection, "docs", NEW)
-    connection.execute("UPDATE embedq.collection SET is_managed = false")
-    with pytest.raises(CollectionConflict, match="create a second collection"):
-        start(connection, "docs", NEW)
-    assert get_collection(connection, "docs").shadow is None
-    assert docs.shadow is None
-
-
-def test_views_on_the_vectors_stop_the_switch(connection: Connection, docs: Collection) -> None:
-    """They follow the column, not its name, and would answer from the old model for ever."""
-    fill(connection, start(connection, docs.name, NEW))
-    connection.execute("CREATE VIEW mine AS SELECT id, embedding FROM docs")
-    connection.execute(
-        "CREATE FUNCTION own() RETURNS bigint BEGIN ATOMIC SELECT count(embedding) FROM docs; END"
-    )
-    with pytest.raises(CollectionConflict, match=r"mine, own\(\) would go on reading the old vectors"):
-        swap(connection, "docs", "next")
-    connection.execute("DROP VIEW mine; DROP FUNCTION own")
-    connection.execute("CREATE VIEW fine AS SELECT id FROM docs_search('[1,0,0]', 1)")
-    swap(connection, "docs", "next")
-
-
 def test_dropped_in_the_middle(connection: Connection, docs: Collection) -> None:
     """The registry forgets the move with the collection."""
     start(connection, docs.name, NEW)
     drop_collection(connection, "docs")
     assert connection.execute("SELECT count(*) FROM embedq.shadow").fetchone() == (0,)
-
-
-def test_busy_table_is_left_alone(
-    connection: Connection, docs: Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A long transaction on it is waited for in short tries, between which others go on; then it is told."""
-    fill(connection, start(connection, docs.name, NEW))
-    monkeypatch.setattr(successor, "_TRIES", 2)
-    monkeypatch.setattr(successor, "_PAUSE", 0.01)
-    with connect(database_url) as other:
-        with other.transaction():
-            other.execute("SELECT FROM docs LIMIT 1")
-            with pytest.raises(CollectionBusy, match="in use at each of 2 tries"):
-                swap(connection, "docs", "next")
-        assert get_collection(connection, "docs").generation == 1
-        with (
-            moving(other, docs),
-            pytest.raises(CollectionBusy, match="another session"),
-            moving(connection, docs),
-        ):
-            pass
-    assert swap(connection, "docs", "next").generation == 2
 
 
 @pytest.mark.parametrize("prepared", [False, True])
@@ -409,39 +299,6 @@ def test_interrupted_start_gets_its_indexes(
     swap(connection, "docs", "next")
 
 
-def test_whatever_reads_the_column_stops_the_switch(connection: Connection, docs: Collection) -> None:
-    """Each would go on with the old vectors; an index only speeds up what nobody asks any more."""
-    fill(connection, start(connection, docs.name, NEW))
-    connection.execute("CREATE INDEX mine ON docs USING hnsw (embedding vector_l2_ops)")
-    built: list[tuple[LiteralString, str, LiteralString]] = [
-        (
-            "ALTER TABLE docs ADD COLUMN norm float8 GENERATED ALWAYS AS (vector_norm(embedding)) STORED",
-            "norm",
-            "ALTER TABLE docs DROP COLUMN norm",
-        ),
-        (
-            "ALTER TABLE docs ADD CONSTRAINT sane CHECK (vector_norm(embedding) < 2)",
-            "sane",
-            "ALTER TABLE docs DROP CONSTRAINT sane",
-        ),
-        ("CREATE POLICY theirs ON docs USING (embedding IS NULL)", "theirs", "DROP POLICY theirs ON docs"),
-        (
-            (
-                "CREATE TRIGGER told BEFORE UPDATE OF embedding ON docs FOR EACH ROW"
-                " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
-            ),
-            "told",
-            "DROP TRIGGER told ON docs",
-        ),
-    ]
-    for make, name, drop in built:
-        connection.execute(make)
-        with pytest.raises(CollectionConflict, match=rf"{name}.* would go on reading the old vectors"):
-            swap(connection, "docs", "next")
-        connection.execute(drop)
-    swap(connection, "docs", "next")
-
-
 def test_rights_on_the_column_are_on_the_new_one(connection: Connection, docs: Collection) -> None:
     """A role that may read two columns reads the new model's vectors by the same name, after undoing too."""
     connection.execute("CREATE ROLE narrow_reader")
@@ -459,33 +316,3 @@ def test_rights_on_the_column_are_on_the_new_one(connection: Connection, docs: C
     finally:
         connection.execute("DROP OWNED BY narrow_reader")
         connection.execute("DROP ROLE narrow_reader")
-
-
-def test_older_snapshot_is_waited_for(
-    connection: Connection, docs: Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who reads by it would find rows without vectors; the session is named. One that began later is none."""
-    monkeypatch.setattr(snapshots, "PATIENCE", 0.2)
-    moving_ = start(connection, docs.name, NEW)
-    with connect(database_url) as reader:
-        reader.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        with reader.transaction():
-            reader.execute("SELECT FROM embedq.collection")
-            fill(connection, moving_)
-            with pytest.raises(CollectionBusy, match=rf"session {reader.info.backend_pid} of "):
-                swap(connection, "docs", "next")
-        assert get_collection(connection, "docs") == moving_
-        with reader.transaction():
-            reader.execute("SELECT FROM embedq.collection")
-            swap(connection, "docs", "next")
-            assert nearest(reader, "[1,0]", 2) == "2"
-
-
-def test_longest_text_is_measured_as_the_model_counts(connection: Connection, docs: Collection) -> None:
-    """In UTF-16 units: an emoji is two, any other letter one."""
-    named = {"text": "\U0001f600" * 40 + "\xe4" * 21}
-    connection.execute("UPDATE docs SET content = %(text)s WHERE id = '1'", named)
-    with pytest.raises(CollectionConflict, match="its longest text has 101 characters"):
-        start(connection, docs.name, NEW)
-    connection.execute("UPDATE docs SET content = substr(content, 2) WHERE id = '1'")
-    start(connection, docs.name, NEW)
