@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
-from typing import LiteralString
+from typing import Any, LiteralString
 
 import psycopg
 import pytest
@@ -34,13 +34,6 @@ from embedq_worker.store.vector_index import vector_indexes
 from tests.support.indexed import fill
 
 MODEL = Model(id="small", dimensions=16)
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture
@@ -240,14 +233,40 @@ def test_interrupted_rebuild_leaves_the_old_index(
                 threading.Event().wait(0.01)
             writer.rollback()
 
-        thread = threading.Thread(target=interrupt)
-        thread.start()
-        with pytest.raises(KeyboardInterrupt):
-            rebuild_index(connection, docs, Changes(quantization="binary"))
-        thread.join()
+        with ThreadPoolExecutor(1) as pool:
+            interrupting = pool.submit(interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                rebuild_index(connection, docs, Changes(quantization="binary"))
+            interrupting.result()
 
     assert found(connection, docs) == {"docs_embedding_idx": (True, "none", DEFAULT)}
     assert get_collection(connection, "docs") == docs
+
+
+def test_interrupted_outside_of_waiting(
+    connection: Connection, docs: Collection, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C that meets the driver's own code leaves the build running: it is ended all the same."""
+    execute = connection.execute
+    writer = psycopg.connect(database_url)
+
+    def execute_or_leave(query: Any, *parameters: Any) -> Any:
+        if "DROP INDEX" in str(query):
+            writer.rollback()
+        if "CREATE INDEX" not in str(query):
+            return execute(query, *parameters)
+        connection.pgconn.send_query(query.as_bytes(connection))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(connection, "execute", execute_or_leave)
+    with writer:
+        writer.execute("DELETE FROM docs WHERE id = '1'")  # the build waits for its end
+        with pytest.raises(KeyboardInterrupt):
+            rebuild_index(connection, docs, Changes(quantization="binary"))
+
+    assert found(connection, docs) == {"docs_embedding_idx": (True, "none", DEFAULT)}
+    with connect(database_url) as other, index_lock(other, docs):
+        pass
 
 
 def test_killed_after_the_build_goes_on_from_there(connection: Connection, docs: Collection) -> None:

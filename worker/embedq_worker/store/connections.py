@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.pq import TransactionStatus
 
 from embedq.errors import ConfigurationError
 from embedq_worker.errors import DatabaseAway, NotMigrated, StoreError
@@ -45,6 +46,19 @@ def connect(database_url: str) -> Connection:
             f"no connection to Postgres on {server}: {str(error).partition(chr(10))[0]}; "
             "check EMBEDQ_DATABASE_URL and that the server is up"
         ) from error
+
+
+def end_interrupted(connection: Connection) -> None:
+    """After Ctrl-C: end the statement that may still run, so that the connection can be used again.
+
+    psycopg does so where the interruption meets it waiting for the server, and not where it meets its Python
+    code: the statement goes on then, and any other is refused.
+    """
+    if connection.closed or connection.pgconn.transaction_status != TransactionStatus.ACTIVE:
+        return
+    connection.cancel_safe(timeout=CONNECT_SECONDS)
+    while connection.pgconn.get_result() is not None:
+        pass
 
 
 @contextmanager

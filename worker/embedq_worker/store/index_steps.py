@@ -11,7 +11,7 @@ from embedq_sql import statement, template
 from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.connections import Connection, end_interrupted, store_errors
 from embedq_worker.store.functions import make_functions, searched_by
 from embedq_worker.store.vector_index import usable_quantization
 
@@ -32,6 +32,7 @@ def index_lock(connection: Connection, collection: Collection) -> Iterator[Colle
     try:
         yield _now(connection, collection)
     finally:
+        end_interrupted(connection)
         if not connection.closed:
             _is_true(connection, "unlock_index", named)
 
@@ -54,6 +55,7 @@ def create_index(connection: Connection, collection: Collection, name: str, crea
             "something else in the schema; rename that"
         ) from error
     finally:
+        end_interrupted(connection)
         # An index that is not valid costs every write and serves nobody.
         if not connection.closed and is_valid(connection, collection, name) is False:
             drop(connection, collection, name)
