@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from embedq.testing import FakeAPI
+from embedq_worker.store.connections import Connection, connect
 from tests.support.stack import Stack
 
 
@@ -17,3 +18,10 @@ def stack(broker_url: str, database_url: str, fake_api: FakeAPI, tmp_path: Path)
     stack = Stack(broker_url, database_url, fake_api, tmp_path)
     yield stack
     stack.close()
+
+
+@pytest.fixture
+def connection(database_url: str) -> Iterator[Connection]:
+    """A connection to a migrated database."""
+    with connect(database_url) as opened:
+        yield opened

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.connections import Connection
 from tests.support import reference
 from tests.support.filled import (
     FEW,
@@ -25,13 +23,6 @@ from tests.support.filled import (
     rows,
     vectors,
 )
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import psycopg
 import pytest
@@ -11,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.connections import Connection
 from embedq_worker.store.indexes import build_index
 from tests.support import reference
 from tests.support.filled import (
@@ -27,13 +25,6 @@ from tests.support.filled import (
     rows,
     vectors,
 )
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

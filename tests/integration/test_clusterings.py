@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Iterator
 
 import numpy as np
 import psycopg
@@ -17,13 +16,6 @@ from embedq_worker.store.collections import drop_collection
 from embedq_worker.store.connections import Connection, connect
 from tests.support import reference
 from tests.support.filled import FEW, KINDS, VECTOR, Kind, Stored, angle, fill, literal, make, rows, vectors
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 def heap(rng: np.random.Generator, axis: int, number: int, chunk: int = 0) -> list[Stored]:

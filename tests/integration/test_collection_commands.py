@@ -11,15 +11,8 @@ from click.testing import CliRunner, Result
 
 from embedq.cli import main
 from embedq.contract import REGISTRY_KEY, queue_name
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.connections import Connection
 from embedq_worker.store.dead_letters import list_dead_letters
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -31,20 +31,13 @@ from embedq_worker.store.collections import (
     get_collection,
     list_collections,
 )
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.connections import Connection
 from embedq_worker.store.dead_letters import count_dead_letters
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.queues import purge, waiting
 from embedq_worker.store.registry import publish_registry
 
 MODEL = Model(id="small", dimensions=8, allowed_dimensions=DimensionRange(min=1, max=5000))
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import msgspec
 import pytest
 from psycopg import sql
@@ -19,13 +17,6 @@ from embedq_worker.store.index_status import index_report
 from tests.support.indexed import fill
 
 MODEL = Model(id="small", dimensions=3)
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -26,13 +25,6 @@ from embedq_worker.store.vector_index import vector_indexes
 from tests.support.indexed import fill
 
 MODEL = Model(id="small", dimensions=16, allowed_dimensions=DimensionRange(min=1, max=4000))
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 def collection_of(connection: Connection, rows: int, vector_type: VectorType = "vector") -> Collection:

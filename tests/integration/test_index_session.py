@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from click.testing import CliRunner
@@ -13,20 +12,13 @@ from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.store import index_session
 from embedq_worker.store.collection import Quantization
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.connections import Connection
 from embedq_worker.store.index_session import BuildOptions, Means, means_of, prepare
 from embedq_worker.store.index_size import graph_bytes
 from embedq_worker.store.indexes import build_index, drop_index
 from tests.support.indexed import fill
 
 MODEL = Model(id="small", dimensions=16, allowed_dimensions=DimensionRange(min=1, max=2_000))
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 def setting(connection: Connection, name: str) -> str:

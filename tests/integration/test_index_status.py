@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from typing import LiteralString
 
 import msgspec
@@ -30,13 +29,6 @@ from tests.support.indexed import fill
 
 MODEL = Model(id="small", dimensions=16, allowed_dimensions=DimensionRange(min=1, max=2_000))
 QUICK = BuildOptions(m=4, ef_construction=8)
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

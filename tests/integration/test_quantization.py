@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal, LiteralString
 
 import numpy as np
@@ -34,13 +34,6 @@ ORDERED_BY = {
     "halfvec": "(embedding)::halfvec(32) <=>",
     "binary": "(binary_quantize(embedding))::bit(32) <~>",
 }
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 def collection_of(

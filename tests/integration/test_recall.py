@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,13 +35,6 @@ POOR = BuildOptions(m=2, ef_construction=4, workers=0)
 GOOD = BuildOptions(m=16, ef_construction=100, workers=0)
 ROWS = 2000
 K = 10
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 def vectors(rows: int) -> NDArray[np.float32]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
 
 import msgspec
 import numpy as np
@@ -20,19 +19,12 @@ from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import StoreError
 from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.connections import Connection
 from embedq_worker.store.indexes import build_index
 from embedq_worker.store.registry import publish_registry
 from embedq_worker.store.search import search
 
 MODEL = Model(id="small", dimensions=3, allowed_dimensions=DimensionRange(min=1, max=4000))
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 def fill(connection: Connection, collection: Collection, rows: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import LiteralString
 
 import psycopg
@@ -41,13 +41,6 @@ IN_PLPGSQL = """
     $$
 """
 """A function whose body names the column, as those do that need more than one statement."""
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import LiteralString
 
 import psycopg
@@ -15,13 +14,6 @@ from embedq_worker.store.collections import get_collection
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.successor import end, moving, start, swap
 from tests.support.two_models import NEW, OLD, fill, nearest, two_rows
-
-
-@pytest.fixture
-def connection(database_url: str) -> Iterator[Connection]:
-    """A connection to a migrated database."""
-    with connect(database_url) as opened:
-        yield opened
 
 
 @pytest.fixture
