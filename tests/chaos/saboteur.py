@@ -49,11 +49,13 @@ def version_guard() -> None:
 
 
 def heartbeat() -> None:
-    """A lease lapses before it is renewed, and the worker does not notice."""
+    """A lease lapses before it is renewed, and the worker does not notice: it keeps what others take over."""
     from embedq_worker.intake import heartbeat as module
+    from embedq_worker.pool import EnginePool
 
-    _replace(module, "LIFE", 0.01)
+    _replace(module, "LIFE", 0.3)  # short of one, not none: who never lives is nobody who takes over
     _replace(module.Heartbeat, "is_alive", property(lambda _: True))
+    _replace(EnginePool, "_release", lambda _: None)
 
 
 def bisecting() -> None:

@@ -81,10 +81,13 @@ def test_the_guard_of_versions(
 
 @both("heartbeat", "billed twice")
 def test_the_heartbeat(make_world: MakeWorld, tmp_path: Path, sabotage: str | None, found: str) -> None:
-    """One worker has a job for most of a lease, the other has nothing to do, and nobody is killed."""
-    options = replace(CALM, sabotage=sabotage, workers=2, latency=1.5)
-    job = Enqueue("docs", "live", [put(number) for number in range(20)])
-    assert_found(run(make_world(options), tmp_path, options, [job]), found)
+    """One worker after the other has a job for most of a lease, and nobody is killed.
+
+    Several jobs: one that the other worker happens not to take over in time shows nothing.
+    """
+    options = replace(CALM, sabotage=sabotage, workers=3, rate=10, latency=1.5)
+    jobs = [Enqueue("docs", "live", [put(10 * job + number) for number in range(10)]) for job in range(5)]
+    assert_found(run(make_world(options), tmp_path, options, jobs), found)
 
 
 @both("bisecting", "unexpected")
