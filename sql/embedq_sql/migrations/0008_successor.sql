@@ -1,7 +1,10 @@
 -- A collection moves to another model while it is read and written: both models' vectors stand in its table meanwhile.
 
-ALTER TABLE embedq.collection ADD COLUMN newest_generation integer NOT NULL DEFAULT 1;
+-- Without its default: since 17.12 and its siblings, Postgres adds no column with one to a table whose row type is an
+-- argument of a function with a parsed body (rows_query).
+ALTER TABLE embedq.collection ADD COLUMN newest_generation integer;
 UPDATE embedq.collection SET newest_generation = generation;
+ALTER TABLE embedq.collection ALTER COLUMN newest_generation SET DEFAULT 1, ALTER COLUMN newest_generation SET NOT NULL;
 COMMENT ON COLUMN embedq.collection.newest_generation IS 'The highest generation ever given: that of a successor that was abandoned is not given again.';
 
 CREATE TABLE embedq.shadow (
