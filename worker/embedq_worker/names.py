@@ -17,6 +17,10 @@ SUSPECTS = "embedq:suspects"
 SUSPECTS_NUMBER = "embedq:suspects_number"
 KILLERS = "embedq:killers"
 DEATHS = "embedq:deaths"
+REPORT = "embedq:worker:"
+"""Stem, before a process."""
+PACE = "embedq:pace:"
+"""Stem, before a minute: how often 60 seconds have gone by since the epoch."""
 
 TAKE_OVER_KEYS = (
     WORKERS,

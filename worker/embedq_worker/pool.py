@@ -34,6 +34,7 @@ from embedq_worker.engine.work import Outcome, Summary
 from embedq_worker.errors import AllItemsDead
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.heartbeat import DEATHS, Heartbeat
+from embedq_worker.intake.reporter import Reporter
 
 logger = logging.getLogger(__name__)
 
@@ -79,13 +80,14 @@ class EnginePool(BasePool):
             key_prefix=self._settings.key_prefix,
             on_taken_over=self._release,
         )
+        reporter = Reporter(self._settings.broker_url, DESK, key_prefix=self._settings.key_prefix)
         self._pulse = Pulse()
         self._engine = Engine(
             self._settings,
             hub=self._pulse,
             on_queues=self._queues_changed,
             on_failed=_end_worker,
-            chores=[heartbeat.run],
+            chores=[heartbeat.run, reporter.run],
             may_call=lambda: heartbeat.is_alive,
         )
         DESK.release, DESK.hurry, DESK.bury_killer = self._release, heartbeat.hurry, self._bury_killer
@@ -268,7 +270,7 @@ def _report(tag: str, callback: Any, runtime: float, summary: Summary) -> None:
         else:
             callback((0, summary, runtime))
     finally:
-        (DESK.in_hand.give_back if is_back else DESK.in_hand.settle)(tag)
+        _end(tag, summary)
 
 
 def _all_dead(items: int) -> AllItemsDead:
@@ -276,8 +278,12 @@ def _all_dead(items: int) -> AllItemsDead:
 
 
 def _end(tag: str, summary: Summary) -> None:
-    """What is not a job has become a dead letter, or goes back."""
-    (DESK.in_hand.give_back if Outcome.WITHDRAWN in summary else DESK.in_hand.settle)(tag)
+    """A message is done, or goes back."""
+    if Outcome.WITHDRAWN in summary:
+        DESK.in_hand.give_back(tag)
+    else:
+        DESK.tally.add(DESK.in_hand.queue_of(tag), summary["items"])
+        DESK.in_hand.settle(tag)
 
 
 def _information(error: Exception) -> ExceptionInfo:

@@ -17,6 +17,7 @@ from itertools import count
 from embedq_worker.intake.governor import Governor, Window
 from embedq_worker.intake.in_hand import InHand
 from embedq_worker.intake.isolation import Isolation
+from embedq_worker.intake.tally import Tally
 
 
 def _process() -> str:
@@ -44,6 +45,7 @@ class Desk:
     process: str = field(default_factory=_process)
     in_hand: InHand = field(default_factory=InHand)
     isolation: Isolation = field(default_factory=Isolation)
+    tally: Tally = field(default_factory=Tally)
     governor: Governor = field(init=False)
     release: Callable[[], None] = _nothing
     hurry: Callable[[], None] = _nothing

@@ -63,6 +63,13 @@ class InHand:
         """What of ``queue`` is in hand."""
         return self._loads[queue]
 
+    @property
+    def loads(self) -> dict[str, tuple[int, int]]:
+        """Messages and items in hand by queue, without those that have none. From any thread."""
+        return {
+            queue: (load.messages, load.items) for queue, load in list(self._loads.items()) if load.messages
+        }
+
     def take(self, tag: str, queue: str, size: int) -> None:
         """A message was fetched."""
         self._held[tag] = Held(queue, size)
