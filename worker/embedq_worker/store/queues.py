@@ -5,17 +5,53 @@ Of suspects, messages whose worker died, ``intake/take_over.lua`` says more.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from importlib.resources import files
 from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 
 from embedq.contract import Lane, queue_name
 from embedq_worker.names import INDEX, SUSPECTS, UNACKED
+from embedq_worker.script import Script
 
 if TYPE_CHECKING:
-    import redis
+    import redis.asyncio
 
 LANES: tuple[Lane, ...] = get_args(Lane)
+_SCRIPT = Script((files(__package__) / "queues.lua").read_text("utf-8"))
+
+
+class Queue(msgspec.Struct, frozen=True):
+    """One lane of a collection, and its oldest message."""
+
+    length: int
+    """Messages."""
+    oldest: float | None
+    """Seconds since it was enqueued; None for an empty queue, and where its client did not say when."""
+    items: int | None
+    """None where its client did not say how many."""
+
+
+def read_queues(client: redis.Redis, queues: Sequence[str], key_prefix: str = "") -> dict[str, Queue]:
+    """How queues stand, by their names: at any length in the same time. Raises redis-py's errors."""
+    return _queues(queues, _SCRIPT.run(client, [key_prefix + queue for queue in queues], []))
+
+
+async def read_queues_async(
+    client: redis.asyncio.Redis, queues: Sequence[str], key_prefix: str = ""
+) -> dict[str, Queue]:
+    """Likewise through an asynchronous client."""
+    return _queues(queues, await _SCRIPT.run_async(client, [key_prefix + queue for queue in queues], []))
+
+
+def _queues(queues: Sequence[str], reply: object) -> dict[str, Queue]:
+    time, *numbers = cast("list[bytes]", reply)
+    lengths, enqueued, items = (numbers[at::3] for at in range(3))
+    ages = [max(0.0, float(time) - float(at)) if at else None for at in enqueued]
+    counts = [int(count) if count else None for count in items]
+    found = [Queue(int(length), age, count) for length, age, count in zip(lengths, ages, counts, strict=True)]
+    return dict(zip(queues, found, strict=True))
 
 
 class Waiting(msgspec.Struct, frozen=True):
