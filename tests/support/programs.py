@@ -1,0 +1,26 @@
+"""System programs that some tests need and no wheel brings.
+
+Where one is missing its tests are skipped, and say how to install it. With ``CI=true`` in the environment it
+is a failure: ``.ci/run`` installs them all.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+
+_PACKAGES = {"chromium": "chromium", "prometheus": "prometheus", "promtool": "prometheus"}
+"""The Debian package of each program."""
+
+
+def needs(program: str) -> str:
+    """The path of ``program``, for a test that cannot do without it."""
+    path = shutil.which(program)
+    if path is not None:
+        return path
+    reason = f"{program} is not installed; on Debian and Ubuntu run 'apt-get install {_PACKAGES[program]}'"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
