@@ -88,9 +88,9 @@ class Ground:
         model = Model(id="bench", dimensions=self.size.dimensions, allowed_dimensions=every)
         return create_collection(self.connection, name=name, model=model, **options)
 
-    def load(self, collection: Collection, at_most: float = math.inf) -> Loaded:
+    def load(self, collection: Collection, at_most: float = math.inf, *, writers: int = WRITERS) -> Loaded:
         """Store every row as a worker does; only the first ones if ``at_most`` seconds are over before."""
-        return asyncio.run(self._load(collection, at_most))
+        return asyncio.run(self._load(collection, at_most, writers))
 
     def build(self, collection: Collection) -> float:
         """Build the index; returns the seconds that it took."""
@@ -149,8 +149,8 @@ class Ground:
         assert row is not None
         return row[0]
 
-    async def _load(self, collection: Collection, at_most: float) -> Loaded:
-        database = Database(self._database_url, connections=WRITERS, timeout=600)
+    async def _load(self, collection: Collection, at_most: float, writers: int) -> Loaded:
+        database = Database(self._database_url, connections=writers, timeout=600)
         await database.open()
         rows = self._every_row()
         writer, starts = Writer(database, collection), iter(range(0, len(rows), BATCH))
@@ -167,7 +167,7 @@ class Ground:
                     told = time.monotonic()
                     _tell(f"{collection.name}: {done:,} of {len(rows):,} rows", started)
 
-        await asyncio.gather(*(write() for _ in range(WRITERS)))
+        await asyncio.gather(*(write() for _ in range(writers)))
         loaded = Loaded(done, time.monotonic() - started)
         await database.close()
         return loaded
