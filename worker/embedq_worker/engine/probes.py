@@ -1,7 +1,7 @@
-"""The probes: ``/livez`` and ``/readyz`` over HTTP, for whatever watches over the process.
+"""The probes: ``/livez`` and ``/readyz`` over HTTP, for whatever watches over the process, and ``/metrics``.
 
-200 and ``{"reasons": []}``, or 503 and the reasons. Served on the engine's loop: where that stands still no
-answer comes, and the probe's own time-out says so.
+To a probe 200 and ``{"reasons": []}``, or 503 and the reasons. Served on the engine's loop: where that stands
+still no answer comes, and the probe's own time-out says so.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from redis.exceptions import RedisError
 
 from embedq_worker.engine.health import Health
 from embedq_worker.engine.pulse import Pulse
+from embedq_worker.metrics.exposition import page
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
@@ -35,6 +36,7 @@ class Probes:
         application = web.Application()
         application.router.add_get("/livez", _answering(health.not_live))
         application.router.add_get("/readyz", _answering(health.not_ready))
+        application.router.add_get("/metrics", _metrics)
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1)
 
     async def run(self) -> None:
@@ -84,3 +86,8 @@ def _answering(reasons: Callable[[], list[str]]) -> Handler:
         return web.json_response({"reasons": said}, status=503 if said else 200)
 
     return answer
+
+
+async def _metrics(request: web.Request) -> web.Response:
+    body, content_type = page(request.headers.get("Accept", ""))
+    return web.Response(body=body, headers={"Content-Type": content_type})

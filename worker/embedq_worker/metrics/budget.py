@@ -1,0 +1,18 @@
+"""Money spent today, and what may be spent."""
+
+from __future__ import annotations
+
+from embedq_worker.metrics.reading import Reading
+
+SPENT = Reading(
+    "embedq_fleet_spent_dollars",
+    "US dollars that a model or a collection cost since midnight UTC.",
+    ["scope", "name"],
+    unit="dollars",
+)
+BUDGET = Reading(
+    "embedq_fleet_budget_dollars",
+    "US dollars a day that a model or a collection may cost.",
+    ["scope", "name"],
+    unit="dollars",
+)

@@ -1,0 +1,17 @@
+"""The drift check: whether a model still gives the vectors that it gave first."""
+
+from __future__ import annotations
+
+from embedq_worker.metrics.reading import Reading
+
+DISTANCE = Reading(
+    "embedq_drift_distance",
+    "The largest cosine distance of fixed texts' latest vectors to their first ones.",
+    ["model"],
+)
+CHECKED = Reading(
+    "embedq_drift_checked_timestamp_seconds",
+    "When that was last checked, in seconds since the epoch.",
+    ["model"],
+    unit="seconds",
+)
