@@ -113,6 +113,8 @@ def test_a_worker_may_do_no_more(owner: Connection, database_url: str) -> None:
             "INSERT INTO embedq.collection (name) VALUES ('more')",
             "SELECT * FROM embedq.migration",
             "DELETE FROM embedq.dead_letter",
+            "DELETE FROM embedq.usage",
+            "UPDATE embedq.budget SET dollars = 9",
             "TRUNCATE embedq.item",
             "SELECT * FROM salaries",
         )
