@@ -16,10 +16,10 @@ from tests.support.workers import READY
 CANARY = "canary-sentence-that-no-monitor-may-show"
 
 
-def send(client: Celery, *texts: str) -> None:
+def send(client: Celery, *texts: str, **options: Any) -> None:
     """Enqueue as a stranger: Celery's defaults put the arguments' repr into the headers."""
     job = {"v": 1, "collection": "docs", "items": [{"id": text, "text": text} for text in texts]}
-    client.send_task("embedq.embed", kwargs={"job": job}, queue="embedq.docs", ignore_result=True)
+    client.send_task("embedq.embed", kwargs={"job": job}, queue="embedq.docs", ignore_result=True, **options)
 
 
 def capture(receiver: Any) -> None:
@@ -61,7 +61,9 @@ def test_inspect_shows_counts(stack: Stack) -> None:
         stack.api.wait_for(calls=1)
         inspect = client.control.inspect(timeout=5)
         (active,) = inspect.active().values()
-        assert active[0]["kwargs"] == "{'collection': 'docs', 'items': 2}"
+        assert active[0]["kwargs"] == (
+            f"{{'collection': 'docs', 'lane': 'live', 'items': 2, 'characters': {2 * len(CANARY) + 6}}}"
+        )
         (stats,) = inspect.stats().values()
         assert stats["pool"]["messages-in-hand"] == 1
         (queues,) = inspect.active_queues().values()
@@ -90,17 +92,19 @@ def test_events_show_counts(stack: Stack) -> None:
         reading = Thread(target=capture, args=[receiver], daemon=True)
         reading.start()
         wait_until(lambda: stack.broker.pubsub_numpat() >= 2, 10)
-        send(client, CANARY, "another")
+        send(client, CANARY, "another", shadow=CANARY)
         wait_until(lambda: any(event["type"] == "task-succeeded" for event in events), 20)
-        send(client, "")
+        send(client, "", "\0")
         wait_until(lambda: any(event["type"] == "task-failed" for event in events), 20)
         receiver.should_stop = True
         stack.wait_until_done()
         reading.join(20)
     (done,) = [event for event in events if event["type"] == "task-succeeded"]
-    assert done["result"]["items"] == done["result"]["stored"] == 2
+    assert done["result"]["items"] == done["result"]["stored"] == done["result"]["texts"] == 2
+    assert {event["name"] for event in events if event["type"] == "task-received"} == {"embedq.embed:docs"}
     (failed,) = [event for event in events if event["type"] == "task-failed"]
     assert "AllItemsDead" in failed["exception"]
+    assert "(1 text id_nul, 1 text wrong_type)" in failed["exception"]
     assert CANARY not in repr(events)
 
 

@@ -28,8 +28,9 @@ from embedq_worker.engine.delivery import Delivery, read_job, version_of
 from embedq_worker.engine.models import Models
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.splitter import splitter_of
+from embedq_worker.engine.summary import Summary
 from embedq_worker.engine.texts import Shape, Waiter
-from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Summary
+from embedq_worker.engine.work import Outcome, RunningItem, RunningJob
 from embedq_worker.limiter import Flow
 from embedq_worker.settings import Settings
 from embedq_worker.store.burial import DeadLetter

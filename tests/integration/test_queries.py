@@ -17,7 +17,8 @@ from embedq.contract import Query, QueryReply, reply_key
 from embedq.testing import FakeAPI, faults
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.queries import Queries, QueryKind
-from embedq_worker.engine.work import Hold, Summary
+from embedq_worker.engine.summary import Summary
+from embedq_worker.engine.work import Hold
 from tests.support.asking import DIMENSIONS, ask, office
 from tests.support.stack import Stack
 

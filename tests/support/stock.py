@@ -11,7 +11,7 @@ from typing import Any
 
 from embedq_worker import app, pool
 from embedq_worker.app import WorkerApp
-from embedq_worker.engine.work import Summary
+from embedq_worker.engine.summary import Summary
 from embedq_worker.settings import Settings
 
 VISIBILITY_VARIABLE = "STOCK_VISIBILITY_TIMEOUT"

@@ -10,8 +10,9 @@ import pytest
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.filling import Filling
 from embedq_worker.engine.models import Models, ShadowModel
+from embedq_worker.engine.summary import Summary
 from embedq_worker.engine.texts import Shape, Waiter
-from embedq_worker.engine.work import RunningJob, Summary
+from embedq_worker.engine.work import RunningJob
 from embedq_worker.errors import BadInput, NotCalled
 from embedq_worker.limiter import Flow
 from embedq_worker.store.burial import DeadLetter

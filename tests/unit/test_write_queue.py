@@ -20,7 +20,8 @@ from hypothesis import strategies as st
 from embedq_worker.engine import burial_queue, steady
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.pipeline import Pipeline
-from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Summary, content_hash
+from embedq_worker.engine.summary import Summary, causes
+from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, content_hash
 from embedq_worker.engine.write_queue import MAX_ROWS, Change, WriteQueue, rivals
 from embedq_worker.errors import RowRefused
 from embedq_worker.store.burial import DeadLetter
@@ -64,12 +65,29 @@ def test_a_job_is_finished_with_its_last_item() -> None:
     """And says what became of each."""
     summaries: list[Summary] = []
     job = RunningJob(3, lane="live", source=None, finish=summaries.append)
-    job.settle(Outcome.STORED, tokens=5)
-    job.settle(Outcome.SUPERSEDED)
+    whole, superseded, chunked = (RunningItem(job, name, 1, "x", None) for name in "abc")
+    whole.texts, whole.tokens, whole.attempts = 1, 5, 1
+    chunked.texts, chunked.cached, chunked.tokens, chunked.attempts = 3, 1, 7, 4
+    whole.settle(Outcome.STORED)
+    superseded.settle(Outcome.SUPERSEDED)
     assert not summaries
-    job.settle(Outcome.STORED, tokens=7)
+    chunked.settle(Outcome.STORED)
     (summary,) = summaries
-    assert (summary["items"], summary["stored"], summary["superseded"], summary["tokens"]) == (3, 2, 1, 12)
+    assert summary.pop("milliseconds") >= 0
+    took = {"texts": 4, "cached": 1, "tokens": 12, "retries": 3}
+    assert summary == {"items": 3, "stored": 2, "superseded": 1, **took}
+
+
+def test_a_job_says_what_its_items_died_of() -> None:
+    """By class and code, the most frequent first."""
+    summaries: list[Summary] = []
+    job = RunningJob(4, lane="live", source=None, finish=summaries.append)
+    for reason in ("row 22001", "text too_long", "text too_long"):
+        RunningItem(job, reason, 1, "x", None).settle(Outcome.DEAD, reason)
+    job.settle(Outcome.DEAD, "text empty")
+    (summary,) = summaries
+    assert summary["dead"] == 4
+    assert causes(summary) == "2 text too_long, 1 row 22001, 1 text empty"
 
 
 def test_an_item_is_settled_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -30,7 +30,8 @@ from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.engine import Engine
 from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.steady import described
-from embedq_worker.engine.work import Outcome, Summary
+from embedq_worker.engine.summary import Summary, causes
+from embedq_worker.engine.work import Outcome
 from embedq_worker.errors import AllItemsDead
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.heartbeat import DEATHS, Heartbeat
@@ -266,15 +267,17 @@ def _report(tag: str, callback: Any, runtime: float, summary: Summary) -> None:
             callback((1, _information(Reject("given back", requeue=True)), runtime))
             request.send_event("task-rejected", requeue=True)
         elif summary.get("dead") == summary["items"]:
-            callback((1, _information(_all_dead(summary["items"])), runtime))
+            callback((1, _information(_all_dead(summary)), runtime))
         else:
             callback((0, summary, runtime))
     finally:
         _end(tag, summary)
 
 
-def _all_dead(items: int) -> AllItemsDead:
-    return AllItemsDead(f"all {items} items are dead letters; see `embedq dead-letters list`")
+def _all_dead(summary: Summary) -> AllItemsDead:
+    items = summary["items"]
+    what = f"all {items} items are dead letters" if items > 1 else "the item is a dead letter"
+    return AllItemsDead(f"{what} ({causes(summary)}); see `embedq dead-letters list`")
 
 
 def _end(tag: str, summary: Summary) -> None:

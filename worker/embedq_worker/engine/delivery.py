@@ -27,7 +27,7 @@ from embedq.contract import (
     queue_parts,
 )
 from embedq.errors import InvalidItem
-from embedq_worker.engine.work import Summary
+from embedq_worker.engine.summary import Summary
 from embedq_worker.errors import NotAJob
 from embedq_worker.store.fill_message import FILL_TASK, Fill
 

@@ -237,6 +237,8 @@ class _Whole:
         item = self._item
         item.tokens = tokens
         item.attempts = attempts
+        item.texts = 1
+        item.cached = not attempts
         self._embeddings.came(item, (Part(item.text or "", vector),))
 
     def refused(self, error: ApiError, attempts: int) -> None:
@@ -303,6 +305,8 @@ class _InParts:
         """A part has its vector."""
         item = self.item
         item.tokens += tokens
+        item.texts += 1
+        item.cached += not attempts
         item.attempts = max(item.attempts, attempts)
         self._missing -= 1
         if not self._missing and not self._is_over:

@@ -309,7 +309,7 @@ class Pipeline:
             source=item.job.source,
             payload=_payload(item),
         )
-        self._bury(letter, lambda: item.settle(Outcome.DEAD))
+        self._bury(letter, partial(item.settle, Outcome.DEAD, letter.reason))
 
 
 def _payload(item: RunningItem) -> str:

@@ -18,8 +18,9 @@ from redis.exceptions import RedisError
 
 from embedq.contract import Query, QueryReply, reply_key
 from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.summary import Summary
 from embedq_worker.engine.texts import Shape
-from embedq_worker.engine.work import Hold, Outcome, Summary, Vector, content_hash
+from embedq_worker.engine.work import Hold, Outcome, Vector, content_hash
 from embedq_worker.errors import ApiError, NotCalled
 from embedq_worker.limiter import Flow
 

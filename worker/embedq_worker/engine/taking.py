@@ -25,6 +25,7 @@ from embedq_worker.engine.directory import Directory, Served
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.queries import Queries, QueryKind
+from embedq_worker.engine.summary import Summary, died_of
 from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
 from embedq_worker.errors import NotAJob, StoreError
 from embedq_worker.store.burial import DeadLetter
@@ -181,7 +182,7 @@ class Taking:
             source=job.source,
             payload=as_payload(raw),
         )
-        self._burials.add(letter, partial(job.settle, Outcome.DEAD))
+        self._burials.add(letter, partial(job.settle, Outcome.DEAD, letter.reason))
 
     def _bury_message(self, delivery: Delivery, code: str) -> None:
         letter = DeadLetter(
@@ -193,7 +194,9 @@ class Taking:
             attempts=delivery.attempts,
             payload=as_payload(delivery.payload),
         )
-        self._burials.add(letter, partial(delivery.finish, {"items": 1, "dead": 1}))
+        summary: Summary = {"items": 1, Outcome.DEAD: 1}
+        died_of(summary, letter.reason)
+        self._burials.add(letter, partial(delivery.finish, summary))
 
 
 def give_back(delivery: Delivery) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedq.contract import Lane
+from embedq_worker.engine.summary import Summary, died_of
 from embedq_worker.store.collection import Layout
 from embedq_worker.store.rows import Part
 
@@ -21,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 Vector = NDArray[np.float32]
 """One vector, shape (dimensions,)."""
-Summary = dict[str, int]
-"""What became of a job, as counts."""
 
 
 class Outcome(StrEnum):
@@ -73,16 +72,27 @@ class RunningJob:
         """Whether those of its items that wait are to be withdrawn."""
         return self._hold.is_released
 
-    def settle(self, outcome: Outcome, tokens: int = 0) -> None:
-        """One item is done."""
+    def settle(self, outcome: Outcome, reason: str | None = None) -> None:
+        """One item is done; ``reason`` is a dead letter's."""
         summary = self._summary
         summary[outcome] = summary.get(outcome, 0) + 1
-        if tokens:
-            summary["tokens"] = summary.get("tokens", 0) + tokens
+        if reason is not None:
+            died_of(summary, reason)
         self._remaining -= 1
         if not self._remaining:
             summary["milliseconds"] = round((monotonic() - self.started) * 1000)
             self._finish(summary)
+
+    def count(self, item: RunningItem) -> None:
+        """Add what an item took, before it is settled."""
+        summary = self._summary
+        summary["texts"] = summary.get("texts", 0) + item.texts
+        if item.tokens:
+            summary["tokens"] = summary.get("tokens", 0) + item.tokens
+        if item.cached:
+            summary["cached"] = summary.get("cached", 0) + item.cached
+        if item.attempts > 1:
+            summary["retries"] = summary.get("retries", 0) + item.attempts - 1
 
 
 _NOTHING: Mapping[tuple[int, str], Vector] = {}
@@ -96,6 +106,7 @@ class RunningItem:
         "_afterwards",
         "_settled",
         "attempts",
+        "cached",
         "content_hash",
         "id",
         "job",
@@ -104,6 +115,7 @@ class RunningItem:
         "metadata",
         "parts",
         "text",
+        "texts",
         "tokens",
         "truncated",
         "version",
@@ -124,6 +136,10 @@ class RunningItem:
         self.known: Mapping[tuple[int, str], Vector] = _NOTHING
         """Vectors by generation and text that came before its collection moved: not to be asked for again."""
         self.truncated = False
+        self.texts = 0
+        """Texts whose vectors have come: one, or its parts."""
+        self.cached = 0
+        """Those of them that nobody called for."""
         self.tokens = 0
         self.attempts = 0
         self._settled = False
@@ -147,15 +163,20 @@ class RunningItem:
         """What orders the writes of one id: the version, then the content hash."""
         return self.version, self.content_hash
 
-    def settle(self, outcome: Outcome) -> None:
-        """The item is done. Only the first time counts: a second would end its job before its last item."""
+    def settle(self, outcome: Outcome, reason: str | None = None) -> None:
+        """The item is done; ``reason`` is a dead letter's.
+
+        Only the first time counts: a second would end its job before its last item.
+        """
         if self._settled:
             logger.error("an item was settled again, as %s; that is a defect of embedq", outcome)
             return
         self._settled = True
         for news in self._afterwards:
             news()
-        self.job.settle(outcome, self.tokens)
+        if self.attempts or self.texts:
+            self.job.count(self)
+        self.job.settle(outcome, reason)
 
 
 def rearrange(item: RunningItem, layout: Layout) -> bool:

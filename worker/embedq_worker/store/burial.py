@@ -35,6 +35,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     attempts: int = 0
     source: str | None = None
 
+    @property
+    def reason(self) -> str:
+        """Class and code in words, for what counts letters by them."""
+        return f"{self.cause} {_plain(self.code)}"
+
 
 async def bury(database: Database, letters: Sequence[DeadLetter]) -> None:
     """Write dead letters and their texts in one transaction.
