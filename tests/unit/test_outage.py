@@ -8,7 +8,15 @@ from itertools import pairwise
 import pytest
 
 from embedq_worker.engine.insisting import insist
-from embedq_worker.errors import DatabaseAway, DatabaseBusy, NotMigrated, RightsMissing, RowRefused
+from embedq_worker.errors import (
+    DatabaseAway,
+    DatabaseBusy,
+    NotMigrated,
+    RightsMissing,
+    RowRefused,
+    StoreError,
+)
+from embedq_worker.metrics.registry import REGISTRY
 from embedq_worker.store.outage import Outage
 
 FULL = DatabaseAway("the disk of Postgres is full; make room on it (SQLSTATE 53100)")
@@ -91,6 +99,21 @@ def test_who_lacks_rights_waits_alone(caplog: pytest.LogCaptureFixture) -> None:
     ]
     outage.failed("dead letters", lacking)
     assert [*reasons, outage.reason] == [None, None, None, str(FULL), "GRANT UPDATE"]
+
+
+@pytest.mark.parametrize(
+    ("error", "alone", "counted"),
+    [(FULL, False, 1), (DatabaseBusy("a lock"), False, 0), (RightsMissing("GRANT UPDATE"), True, 0)],
+)
+def test_what_postgres_failed_is_counted(error: StoreError, alone: bool, counted: int) -> None:
+    """A lock of others is none of it, nor what one piece of work lacks rights for."""
+    before = _errors()
+    Outage(Clock()).failed("writing rows", error, alone=alone)
+    assert _errors() - before == counted
+
+
+def _errors() -> float:
+    return REGISTRY.get_sample_value("embedq_server_errors_total", {"server": "postgres"}) or 0.0
 
 
 async def test_insisting_ends_with_the_first_answer(caplog: pytest.LogCaptureFixture) -> None:

@@ -16,6 +16,7 @@ from celery.worker import consumer as celery_consumer
 from kombu import Queue
 
 from embedq_worker.intake.desk import DESK
+from embedq_worker.metrics.servers import REDIS_ERRORS
 from embedq_worker.tasks import OWN_TASKS
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,11 @@ class Consumer(celery_consumer.Consumer):
         """Connect, knocking at Redis every few seconds: Celery's own pauses grow to half a minute."""
         conn.ensure_connection = partial(_knock, conn.ensure_connection)
         return super().ensure_connected(conn)
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """The connection was lost: Celery says so and connects again."""
+        REDIS_ERRORS.inc()
+        super().on_connection_error_after_connected(exc)
 
     def on_ready(self) -> None:
         """Connected: consume what there is to consume."""

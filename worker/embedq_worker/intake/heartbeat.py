@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 
 from embedq_worker import names
 from embedq_worker.intake.scripts import BEAT, LEAVE, TAKE_OVER
+from embedq_worker.metrics.servers import REDIS_ERRORS
 from embedq_worker.script import Script
 
 logger = logging.getLogger(__name__)
@@ -111,6 +112,7 @@ class Heartbeat:
             if await self._beat(client):
                 await self._take_over(client)
         except (RedisError, OSError) as error:
+            REDIS_ERRORS.inc()
             if not self._is_away:
                 logger.warning(
                     "Redis is away (%s), leases of messages in hand are not renewed; look whether it runs",

@@ -38,6 +38,7 @@ from embedq_worker.limiter.gate import Gate
 from embedq_worker.limiter.keys import mailbox_key, mailboxes_key, model_key
 from embedq_worker.limiter.position import Position
 from embedq_worker.limiter.scripts import exchange_script
+from embedq_worker.metrics.servers import REDIS_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -135,6 +136,7 @@ class Limiter:
             said = await exchange_script().run_async(self._scripts, keys, [encode_request(request)])
             reply = decode_reply(said)
         except (RedisError, OSError, msgspec.DecodeError) as error:
+            REDIS_ERRORS.inc()
             raise LimiterAway(_trouble(error)) from error
         self._note_back()
         return reply

@@ -8,6 +8,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from embedq_worker.errors import DatabaseBusy, RightsMissing, StoreError
+from embedq_worker.metrics.servers import POSTGRES_ERRORS
 
 logger = logging.getLogger(__name__)
 
@@ -78,6 +79,8 @@ class Outage:
         now = self._clock()
         since = self._troubles[work].since if work in self._troubles else now
         trouble = self._troubles[work] = _Trouble(since, error, alone and isinstance(error, RightsMissing))
+        if not (trouble.is_alone or isinstance(error, DatabaseBusy)):
+            POSTGRES_ERRORS.inc()
         if trouble.is_alone:
             matter = self._lonely.setdefault(work, _Matter(since))
         elif not isinstance(error, DatabaseBusy) or now - since >= _BUSY_FOR:
