@@ -245,3 +245,18 @@ async def test_probability_is_replayable(http: aiohttp.ClientSession, fake_api: 
     assert first == await run(7)
     assert first != await run(8)
     assert 8 <= first.count(500) <= 30
+
+
+async def test_noise_turns_vectors_by_a_distance(http: aiohttp.ClientSession, fake_api: FakeAPI) -> None:
+    """Each time in another direction; length and order stay."""
+    fake_api.inject(faults.Noise(0.01))
+
+    said = [(await post(http, dimensions=64))[1]["data"] for _ in range(2)]
+
+    one, other = [np.array([entry["embedding"] for entry in entries]) for entries in said]
+    right = np.array([vector_of(text, 64) for text in TEXTS])
+    for vectors in (one, other):
+        assert np.einsum("ij,ij->i", vectors, right) == pytest.approx(0.99, abs=1e-6)
+        assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-6)
+    assert not np.array_equal(one, other)
+    assert fake_api.stats().billed_texts == 0

@@ -278,6 +278,21 @@ class ZeroVector(Fault):
         answer.vectors[0] = 0.0
 
 
+class Noise(Fault):
+    """Every vector is turned by a cosine distance of ``distance``, each time in another direction."""
+
+    distance: Annotated[float, Meta(ge=0, le=1)] = 1e-5
+
+    def alter(self, answer: Answer) -> None:
+        """Turn each vector towards one that is orthogonal to it (none is in one dimension)."""
+        vectors = answer.vectors.astype(np.float64)
+        sideways = np.random.default_rng().normal(size=vectors.shape)
+        sideways -= np.einsum("ij,ij->i", sideways, vectors)[:, np.newaxis] * vectors
+        sideways /= np.linalg.norm(sideways, axis=1, keepdims=True)
+        cosine = 1 - self.distance
+        answer.vectors = (cosine * vectors + np.sqrt(1 - cosine**2) * sideways).astype(np.float32)
+
+
 class NoUsage(Fault):
     """The right vectors with ``usage`` null, or without the field."""
 
@@ -320,6 +335,7 @@ AnyFault = (
     | WrongDimensions
     | NotFinite
     | ZeroVector
+    | Noise
     | NoUsage
     | Floats
 )
