@@ -355,6 +355,10 @@ class RecallUnknown(StoreError):
     """The recall of an index cannot be measured; the message says why, and what to do."""
 
 
+class DriftUnknown(StoreError):
+    """Whether a model drifts cannot be said; the message says why, and what to do."""
+
+
 class VectorTooLong(StoreError):
     """No indexable column type holds vectors of so many dimensions."""
 
