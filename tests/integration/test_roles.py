@@ -71,8 +71,11 @@ def refused(connection: Connection, *statements: LiteralString) -> None:
 
 
 def test_a_worker_needs_no_more(stack: Stack, owner: Connection) -> None:
-    """It stores, touches, deletes, buries, keeps vectors and house, in a collection that is made later."""
-    stack.configure("[worker]\nvector_cache_days = 30\ndead_letter_text_days = 10\ntombstone_days = 10\n")
+    """It stores, touches, deletes, buries, keeps vectors and house, looks for drift, in later collections."""
+    stack.configure(
+        "[worker]\nvector_cache_days = 30\ndead_letter_text_days = 10\ntombstone_days = 10\n"
+        "drift_hours = 0.0001\n"
+    )
     owner.execute(
         "INSERT INTO embedq.item (collection_id, id, version, content_hash, chunks, deleted_at)"
         " VALUES (9, 'old', 1, '', 0, now() - interval '11 days')"
@@ -89,6 +92,8 @@ def test_a_worker_needs_no_more(stack: Stack, owner: Connection) -> None:
             producer.delete("docs", ["19"])
             stack.wait_until_done()
             wait_until(lambda: "1 ids deleted more than 10 days ago were forgotten" in worker.output, 10)
+            checked = "SELECT count(*) FROM embedq.drift WHERE checked_at > first_at"
+            wait_until(lambda: stack.sql(checked) == [(1,)], 10)
         assert "rights are missing" not in worker.output
     assert stack.stored("docs") == {**{str(n): f"text {n}" for n in range(19)}, "10": "text 11"}
     buried = "SELECT item_id, class FROM embedq.dead_letter JOIN embedq.dead_letter_text USING (number)"

@@ -33,7 +33,7 @@ MESSAGES = ("embedq.", "embedq:unacked")
 """What the names of Redis keys begin with whose values are messages."""
 COMMANDS = (
     *("status", "status --json", "dead-letters list", "dead-letters list --json"),
-    *("collection list", "limits show"),
+    *("collection list", "limits show", "drift list"),
 )
 LOGS_EVERYTHING = {
     "log_error_verbosity": "default",

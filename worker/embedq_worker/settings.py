@@ -128,6 +128,17 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     exceed the longest time that a message may wait in a queue, and should not be below
     ``dead_letter_text_days``. The lowest of the fleet's counts."""
 
+    drift_hours: Annotated[float, Meta(ge=0, le=8_760)] = 6.0
+    """Hours after which a model in use is checked for drift again, with a few fixed texts of some 250 tokens.
+    Default 6; 0: only when ``embedq drift check`` asks. Too low pays for calls that find nothing; too high,
+    and rows of another model are mixed with yours for as long before somebody is told. The lowest of the
+    fleet's counts."""
+
+    drift_distance: Annotated[float, Meta(gt=0, le=2)] = 0.001
+    """Cosine distance from a model's first vectors up to which nothing drifts. Default 0.001. Too low takes
+    the noise of a service for another model; too high overlooks a near relative of the model. The same in all
+    workers."""
+
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker is told; made by ``from_environment``, or directly in tests."""

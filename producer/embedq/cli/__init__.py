@@ -17,6 +17,7 @@ _SUMMARIES = {
     "collection": "Create, list, migrate and drop collections.",
     "dead-letters": "List, replay and drop the items that could not be embedded.",
     "demo": "Embed and search a real corpus on embedded servers.",
+    "drift": "See whether models still give the vectors that they gave.",
     "enqueue": "Enqueue the items of a JSON Lines file.",
     "health": "Ask the worker here whether it can work.",
     "index": "Build and drop a collection's vector index.",

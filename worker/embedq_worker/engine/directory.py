@@ -94,6 +94,10 @@ class Directory:
         """The collection of that name, if this worker can serve it."""
         return self._served.get(name)
 
+    def all(self) -> list[Served]:
+        """The collections that this worker can serve."""
+        return list(self._served.values())
+
     async def keep_current(self) -> None:
         """Look for ever."""
         await steadily(self._look_and_sleep, "looking at the collections")

@@ -20,6 +20,7 @@ from embedq_worker.engine.caches import Caches
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.directory import Directory, Served
 from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.drift_check import DriftCheck
 from embedq_worker.engine.health import Health
 from embedq_worker.engine.housekeeping import Housekeeping
 from embedq_worker.engine.models import Models, ShadowModel
@@ -75,6 +76,9 @@ class Parts:
             pipeline_of=self._pipeline,
             dispatcher_of=self._dispatcher,
         )
+        self._drift_check = DriftCheck(
+            settings, self._database, served=self._directory.all, dispatcher_of=self._dispatcher
+        )
         self._heard = Pulse()
         self._health = Health(
             patience=settings.worker.message_lease, hub=hub, redis=self._heard, outage=self._database.outage
@@ -98,7 +102,7 @@ class Parts:
             ]
         self._caches.start()
         keeping = Housekeeping(self._database, self._settings.worker)
-        self._tasks.append(asyncio.create_task(keeping.run()))
+        self._tasks += [asyncio.create_task(keeping.run()), asyncio.create_task(self._drift_check.run())]
 
     def _may_call(self) -> bool:
         """Not while others may have what is in hand; nor while the answers could not be written."""
@@ -120,6 +124,7 @@ class Parts:
         need not be waited for.
         """
         self._taking.is_draining = self._health.is_draining = True
+        self._drift_check.let_go()
         if not self._settings.worker.vector_cache_days:
             for pipeline in self._pipelines.values():
                 pipeline.keep_paid()
@@ -147,6 +152,7 @@ class Parts:
     async def close(self) -> None:
         """End all of them; what is unfinished stays so."""
         tasks = [*self._tasks, *self._taking.tasks, *self._dispatching, *self._caches.tasks]
+        tasks += self._drift_check.tasks
         tasks += [task for pipeline in self._pipelines.values() for task in pipeline.tasks]
         tasks += [task for pipeline in self._pipelines.values() for task in pipeline.filling.tasks]
         tasks += [task for dispatcher in self._dispatchers.values() for task in dispatcher.tasks]

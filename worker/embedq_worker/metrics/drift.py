@@ -9,6 +9,11 @@ DISTANCE = Reading(
     "The largest cosine distance of fixed texts' latest vectors to their first ones.",
     ["model"],
 )
+FOUND = Reading(
+    "embedq_drift_found",
+    "1 while that is more than drift_distance, so that another model may be served; else 0.",
+    ["model"],
+)
 CHECKED = Reading(
     "embedq_drift_checked_timestamp_seconds",
     "When that was last checked, in seconds since the epoch.",
