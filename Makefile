@@ -14,7 +14,7 @@ SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql simulate constraints clean
+.PHONY: help install demo test lint chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql simulate docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ simulate: .venv/installed-dev ## Show the limits with thousands of workers, on v
 	@$(BIN)/python -m tests.simulation.run $(SIMULATE_ARGS)
 
 install: .venv/installed-dev ## Install everything that developing needs into .venv
+
+docs: .venv/installed-dev ## Write the pages of docs/ that are made from the code
+	@$(BIN)/python -m tests.docs
 
 constraints: .venv/installed-dev ## Pin the dependencies anew in constraints.txt
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 from pathlib import Path
@@ -12,6 +11,7 @@ import pytest
 import yaml  # type: ignore[import-untyped] # PyYAML has no types
 
 from embedq_worker.settings import Settings, WorkerSettings
+from tests.support.variables import variables_read
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
@@ -35,16 +35,6 @@ def compose() -> dict[str, Any]:
 def files() -> list[Path]:
     """Every file of docker/ that belongs to the repository."""
     return [path for path in DOCKER.rglob("*") if path.is_file() and path.parent != DOCKER / "secrets"]
-
-
-def variables_read() -> set[str]:
-    """The EMBEDQ_* names that are whole string constants of the code: docstrings only mention them."""
-    sources = [*ROOT.glob("producer/**/*.py"), *ROOT.glob("worker/**/*.py")]
-    nodes = (node for path in sources for node in ast.walk(ast.parse(path.read_text("utf-8"))))
-    constants = {node.value for node in nodes if isinstance(node, ast.Constant)}
-    return {
-        name for name in constants if isinstance(name, str) and re.fullmatch(r"EMBEDQ_[A-Z_]*[A-Z]", name)
-    }
 
 
 def make_secrets(given: Path, secrets: Path) -> subprocess.CompletedProcess[str]:

@@ -44,7 +44,9 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     aliases: tuple[str, ...] = ()
     """Other names of the same model."""
     developer: str | None = None
+    """Who made it."""
     family: Family = "plain"
+    """Whose request fields it understands; ``plain``: any other OpenAI-compatible server."""
     dimensions: Size
     """The size of a vector when nothing else is asked for."""
     allowed_dimensions: Literal["fixed"] | DimensionRange | tuple[Size, ...] = "fixed"
@@ -82,6 +84,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     usd_per_million_tokens: Annotated[float, Meta(ge=0)] | None = None
     """List price of the model's provider; the gateway's own price is not known."""
     status: Literal["listed", "withdrawn"] = "listed"
+    """``withdrawn``: refused, unless another server has it."""
     status_note: str = ""
     """For a withdrawn model: since when, and what to do instead."""
     sources: dict[str, tuple[str, ...]] = {}
