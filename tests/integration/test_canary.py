@@ -249,8 +249,9 @@ def test_messages_that_are_no_jobs(watch: Watch) -> None:
 
 @pytest.mark.parametrize("moment", ["when_taken_in", "when_written"])
 def test_a_defect_of_ours(watch: Watch, moment: str) -> None:
-    """An exception that quotes the text is logged without what it says."""
+    """An exception that quotes the text is logged without what it says, as JSON too."""
     stack = watch.stack
+    stack.environment["EMBEDQ_LOG_FORMAT"] = "json" if moment == "when_written" else "human"
     with (
         watch.worker(change=f"tests.support.defect:{moment}") as worker,
         stack.producer() as producer,

@@ -146,7 +146,8 @@ def test_a_worker_whose_engine_does_not_open_ends(stack: Stack) -> None:
     with Worker(stack.environment, ready=False, change="tests.support.defect:when_opened") as worker:
         code = worker.wait(20)
     assert code == os.EX_SOFTWARE
-    assert "the engine could not be opened, so this worker process ends: RuntimeError at" in worker.output
+    assert "the engine could not be opened, so this worker process ends: RuntimeError" in worker.output
+    assert "\nRuntimeError at\n" in worker.output
     assert SECRET not in worker.output
     assert stack.broker.llen("embedq.docs") == 3
     assert stack.pending() == 3

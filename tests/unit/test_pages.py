@@ -10,8 +10,10 @@ import pytest
 
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.loading import FACTS, USER_KEYS
-from embedq_worker.settings import PROCESS_NUMBER, WorkerSettings
+from embedq_worker.logs.form import PROCESS_NUMBER
+from embedq_worker.settings import WorkerSettings
 from tests.docs import commands_page, settings_page
+from tests.docs.docstrings import field_docs
 from tests.support.variables import variables_read
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -45,7 +47,7 @@ def test_every_key_says_what_breaks() -> None:
 
 def test_no_field_is_silent() -> None:
     """A field without a word would be an error of the page."""
-    assert FACTS - {"max_inputs"} <= settings_page.field_docs(Model).keys() | {"max_inputs"}
+    assert FACTS - {"max_inputs"} <= field_docs(Model).keys() | {"max_inputs"}
 
 
 def _said(text: str) -> set[str]:

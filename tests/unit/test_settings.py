@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from embedq.errors import ConfigurationError
-from embedq_worker.settings import PROCESS_NUMBER, Secret, Settings, WorkerSettings
+from embedq_worker.logs.form import PROCESS_NUMBER
+from embedq_worker.settings import Secret, Settings, WorkerSettings
 
 SECRET = "sk-not-to-be-seen"
 

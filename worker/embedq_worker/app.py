@@ -5,12 +5,19 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
+import celery.apps.worker
 from celery import Celery
+from celery.signals import setup_logging
 from kombu import Queue
 
 from embedq_worker import tasks
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.governor import Window
+from embedq_worker.logs.form import Form
+from embedq_worker.logs.setup import set_up_logs
 from embedq_worker.settings import Settings
 from embedq_worker.store.connections import parse_url
 
@@ -67,6 +74,7 @@ def create_app(settings: Settings) -> WorkerApp:
         accept_content=["json"],
         worker_send_task_events=False,  # a monitor that asks gets them
     )
+    setup_logging.connect(partial(_set_up_logs, settings.log_format), weak=False, dispatch_uid="embedq")
     tasks.register(app)
     DESK.open(
         Window(
@@ -76,6 +84,13 @@ def create_app(settings: Settings) -> WorkerApp:
         )
     )
     return app
+
+
+def _set_up_logs(form: Form, *, loglevel: int | str, logfile: str | None, **_: Any) -> None:
+    """A receiver of Celery's signal ``setup_logging``: with one, Celery installs no handlers of its own."""
+    set_up_logs(loglevel, form=form, file=logfile)
+    if form == "json":
+        celery.apps.worker.safe_say = lambda *_: None  # a line among the objects; the pool logs that it stops
 
 
 def __getattr__(name: str) -> WorkerApp:

@@ -9,7 +9,6 @@ bypassed, so that task signals, result stores and chains do not apply to these t
 from __future__ import annotations
 
 import gc
-import logging
 import os
 import signal
 import sys
@@ -29,15 +28,15 @@ from celery.worker import state
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.engine import Engine
 from embedq_worker.engine.pulse import Pulse
-from embedq_worker.engine.steady import described
 from embedq_worker.engine.summary import Summary, causes
 from embedq_worker.engine.work import Outcome
 from embedq_worker.errors import AllItemsDead
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.heartbeat import DEATHS, Heartbeat
 from embedq_worker.intake.reporter import Reporter
+from embedq_worker.logs import failure, get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Completion = Callable[[], None]
 
@@ -165,6 +164,8 @@ class EnginePool(BasePool):
         Completions run here: the hub no longer turns.
         """
         self._is_stopping = True
+        sentence = "the worker stops: what waits goes back, calls in flight have {seconds:g} s to end"
+        logger.info("worker_stops", sentence, seconds=self._settings.worker.drain_time)
         handlers = {number: signal.signal(number, self._hurry) for number in _SIGNALS} if _is_main() else {}
         drained = self._engine.drain()
         drained.add_done_callback(lambda _: self._changed.set())
@@ -196,7 +197,8 @@ class EnginePool(BasePool):
             self._tell()
         except Exception as error:
             if not self._is_untold:
-                logger.warning("Redis could not be told what is done (%s)", type(error).__name__)
+                sentence = "Redis could not be told what is done ({error})"
+                logger.warning("not_acknowledged", sentence, error=type(error).__name__)
             self._is_untold = True
 
     def _release(self) -> None:
@@ -247,7 +249,7 @@ class EnginePool(BasePool):
             try:
                 completion()
             except Exception as error:
-                logger.error("a completion failed: %s", described(error))
+                logger.error("completion_failed", "a completion failed: {error}", **failure(error))
 
     def _get_info(self) -> dict[str, Any]:
         return {**super()._get_info(), "messages-in-hand": len(DESK.in_hand), "queues": sorted(self.queues)}

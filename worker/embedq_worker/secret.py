@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import stat
@@ -11,7 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
-logger = logging.getLogger(__name__)
+from embedq_worker.logs import get_logger
+
+logger = get_logger(__name__)
 
 CHECK_SECONDS = 1.0
 """At most so often is a file looked at."""
@@ -82,14 +83,18 @@ class FileSecret(Secret):
         if state != self._state:
             self._state, value = _read(self._path)
             if value != self._value:
-                logger.info("%s has another key; it is used from now on", self._path)
+                logger.info(
+                    "key_changed", "{path} has another key; it is used from now on", path=str(self._path)
+                )
             self._value = value
         self._complained = False
 
     def _complain(self) -> None:
         if not self._complained:
             logger.warning(
-                "%s cannot be read or holds no key; put one there: the last one stays in use", self._path
+                "key_unreadable",
+                "{path} cannot be read or holds no key; put one there: the last one stays in use",
+                path=str(self._path),
             )
         self._complained = True
 

@@ -26,6 +26,7 @@ from embedq.errors import ConfigurationError
 from embedq_worker.catalogue import Catalogue, load_catalogue
 from embedq_worker.catalogue.loading import FACTS, USER_KEYS
 from embedq_worker.keys import check_keys, convert
+from embedq_worker.logs.form import PROCESS_NUMBER, Form, read_form
 from embedq_worker.secret import FileSecret, Secret, check_key
 
 __all__ = ["Secret", "Settings", "WorkerSettings"]
@@ -33,9 +34,6 @@ __all__ = ["Secret", "Settings", "WorkerSettings"]
 LOCAL_BROKER = "redis://localhost:6379/0"
 LOCAL_DATABASE = "postgresql://localhost/postgres"
 AIMLAPI = "https://api.aimlapi.com/v1"
-
-PROCESS_NUMBER = "EMBEDQ_PROCESS_NUMBER"
-"""Set by the supervisor for each of its processes: 0, 1, and so on."""
 
 Count = Annotated[int, Meta(ge=1)]
 Seconds = Annotated[float, Meta(gt=0, le=86_400)]
@@ -169,6 +167,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """``EMBEDQ_METRICS_HOST``: the address that it listens on there. Default 127.0.0.1; another lets
     everybody who reaches it read what the worker says of itself, without a password."""
 
+    log_format: Form = "human"
+    """``EMBEDQ_LOG_FORMAT``: "human", a sentence a line, or "json", an object a line. Default human, also
+    where nobody watches: a log reads the same in a terminal and in a file."""
+
     collections: tuple[str, ...] = ()
     """``--collections``: the collections to serve; empty: all."""
 
@@ -194,6 +196,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             key_prefix=given.get("EMBEDQ_KEY_PREFIX", ""),
             metrics_port=_metrics_port(given),
             metrics_host=given.get("EMBEDQ_METRICS_HOST", "127.0.0.1"),
+            log_format=read_form(given),
             worker=worker,
             catalogue=catalogue,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -11,9 +10,10 @@ import time
 from collections.abc import Sequence
 from types import FrameType
 
-from embedq_worker.settings import PROCESS_NUMBER
+from embedq_worker.logs import get_logger
+from embedq_worker.logs.form import PROCESS_NUMBER
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _LOOK_EVERY = 0.5
 _SHORT_LIFE = 10.0
@@ -81,9 +81,10 @@ class _Child:
             if now < self._started + self._pause:
                 return
             logger.error(
-                "worker process %d ended with code %s, starting another",
-                self.process.pid,
-                self.process.returncode,
+                "process_died",
+                "worker process {worker} ended with code {code}, starting another",
+                worker=self.process.pid,
+                code=self.process.returncode,
             )
             short = now - self._started < _SHORT_LIFE
             self._pause = min(_LONGEST_PAUSE, max(1.0, self._pause * 2)) if short else 0.0
@@ -94,7 +95,8 @@ class _Child:
                 command, start_new_session=True, env=self._environment
             )
         except OSError as error:  # no memory or no process left: the others must not lose their supervisor
-            logger.error("a worker process cannot be started, trying again: %s", error.strerror)
+            sentence = "a worker process cannot be started, trying again: {reason}"
+            logger.error("process_not_started", sentence, reason=error.strerror)
 
     def signal(self, number: int) -> None:
         if self.process is not None and self.process.poll() is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 import warnings
@@ -12,14 +11,13 @@ import click
 import msgspec
 
 from embedq.contract import Lane, is_collection_name
+from embedq_worker.logs.form import read_form
+from embedq_worker.logs.setup import set_up_logs
 from embedq_worker.settings import Settings
 from embedq_worker.supervisor import Supervisor, command_of_one
 
 if TYPE_CHECKING:
     from embedq_worker.app import WorkerApp
-
-_QUIET = ("celery.worker.strategy", "celery.app.trace", "httpx", "kombu")
-"""They log every message or request at level INFO."""
 
 
 @click.command(
@@ -53,6 +51,7 @@ def worker(
     loglevel: str,
 ) -> None:
     """Fetch jobs, embed them, and write the rows, until SIGTERM or Ctrl-C."""
+    set_up_logs(loglevel, form=read_form())
     if processes > 1:
         arguments = _arguments(in_hand, collections, lanes, events, loglevel)
         sys.exit(Supervisor(command_of_one(arguments), processes).run())
@@ -66,8 +65,6 @@ def worker(
     # Celery warns root of pickled messages; ours are JSON only.
     warnings.filterwarnings("ignore", message="You're running the worker with superuser privileges")
 
-    for name in _QUIET:
-        logging.getLogger(name).setLevel(logging.WARNING)
     name = f"embedq-{os.getpid()}@%h"
     flags = ["--without-mingle", "--without-gossip", "-n", name, "-l", loglevel]
     sys.exit(_run(create_app(settings), ["--quiet", "worker", *flags, *(["--events"] if events else [])]))

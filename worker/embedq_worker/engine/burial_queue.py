@@ -6,19 +6,19 @@ Dead letters on their way to Postgres. What they stand for is settled after the 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 
 from embedq_worker.engine.insisting import insist
-from embedq_worker.engine.steady import described, steadily
+from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import CollectionGone
+from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.burial import DeadLetter, bury, stripped
 from embedq_worker.store.database import Database
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _AT_ONCE = 500
 
@@ -76,15 +76,18 @@ class BurialQueue:
                 await self._bury_all(letters[half:])
 
     async def _bury_stripped(self, letter: DeadLetter, refusal: Exception) -> None:
-        logger.warning("a dead letter is stored in a plainer form after a %s", type(refusal).__name__)
+        sentence = "a dead letter is stored in a plainer form after a {error}"
+        logger.warning("dead_letter_stripped", sentence, error=type(refusal).__name__)
         try:
             await self._insist([stripped(letter)])
         except Exception as error:
             # By their types alone: what they say may quote the text.
             logger.error(
-                "a dead letter of class %s is lost: it cannot be stored in any form (%s)",
-                letter.cause,
-                type(error).__name__,
+                "dead_letter_lost",
+                "a dead letter of class {cause} is lost: it cannot be stored in any form ({error})",
+                collection=letter.collection,
+                cause=letter.cause,
+                error=type(error).__name__,
             )
 
     async def _insist(self, letters: Sequence[DeadLetter]) -> None:
@@ -98,4 +101,4 @@ def _call(buried: Callable[[], None]) -> None:
     try:
         buried()
     except Exception as error:
-        logger.error("a message could not be finished: %s", described(error))
+        logger.error("message_not_finished", "a message could not be finished: {error}", **failure(error))

@@ -8,7 +8,6 @@ own clock, which is never later than the database's, and claims again under anot
 from __future__ import annotations
 
 import asyncio
-import logging
 import secrets
 from collections.abc import Callable
 from math import inf
@@ -17,10 +16,11 @@ from time import monotonic
 from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import RowRefused, StoreError
+from embedq_worker.logs import get_logger
 from embedq_worker.store.database import Database
 from embedq_worker.store.vector_cache import begin_claimant, end_claimant, renew_claimant
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _RENEWALS = 3
 """Renewals in the life of a claim."""
@@ -82,9 +82,10 @@ class Claimant:
         if code not in self._complaints:
             self._complaints.add(code)
             logger.error(
-                "the cache of vectors cannot be used (%s), texts are embedded without it: run `embedq "
+                "vector_cache_unusable",
+                "the cache of vectors cannot be used ({code}), texts are embedded without it: run `embedq "
                 "migrate`, and let the worker read and write embedq.vector_cache and embedq.vector_claimant",
-                code,
+                code=code,
             )
 
     async def leave(self) -> None:
@@ -94,7 +95,8 @@ class Claimant:
             try:
                 await end_claimant(self._database, term.name)
             except StoreError as error:
-                logger.info("claims of texts are left to lapse by themselves: %s", error)
+                sentence = "claims of texts are left to lapse by themselves: {reason}"
+                logger.info("claims_left", sentence, reason=str(error))
 
     async def _renew_in_time(self) -> None:
         await asyncio.sleep(self._life / _RENEWALS)

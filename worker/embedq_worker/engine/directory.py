@@ -6,7 +6,6 @@ Which collections there are, kept current while the worker runs, and published t
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import inf
@@ -31,12 +30,13 @@ from embedq_worker.errors import (
     RowRefused,
     StoreError,
 )
+from embedq_worker.logs import get_logger
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, collection_row
 from embedq_worker.store.database import Database
 from embedq_worker.store.registry import is_published, publish_registry
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _LOOK_EVERY = 2.0
 """Seconds between looks at the collections in the database."""
@@ -107,7 +107,9 @@ class Directory:
             async with self._looking:  # the older of two looks at once would take new collections for dropped
                 await self.look()
         except StoreError as error:
-            logger.warning("the collections cannot be read: %s", error)
+            logger.warning(
+                "collections_unread", "the collections cannot be read: {reason}", reason=str(error)
+            )
         await asyncio.sleep(_LOOK_EVERY)
 
     async def look_soon(self) -> None:
@@ -180,10 +182,11 @@ class Directory:
         except (CatalogueError, BadDimensions) as error:
             if collection.name not in self._incomplete:
                 logger.error(
-                    "rows of collection %s are stored without the vectors of %s: %s",
-                    collection.name,
-                    shadow.model,
-                    error,
+                    "shadow_unserved",
+                    "rows of collection {collection} are stored without the vectors of {model}: {reason}",
+                    collection=collection.name,
+                    model=shadow.model,
+                    reason=str(error),
                 )
             self._incomplete.add(collection.name)
             return None
@@ -191,13 +194,17 @@ class Directory:
 
     def _complain(self, name: str, error: CatalogueError | BadDimensions) -> None:
         if name not in self._complaints:
-            logger.error("collection %s is not served, its jobs stay queued: %s", name, error)
+            sentence = "collection {collection} is not served, its jobs stay queued: {reason}"
+            logger.error("collection_unserved", sentence, collection=name, reason=str(error))
         self._complaints.add(name)
 
     def _complain_of_missing(self, name: str) -> None:
         if name not in self._missing:
             logger.warning(
-                "there is no collection %s, which --collections names; it is served once it is created", name
+                "collection_missing",
+                "there is no collection {collection}, which --collections names; it is served once it is "
+                "created",
+                collection=name,
             )
         self._missing.add(name)
 
@@ -210,7 +217,9 @@ class Directory:
         except (RedisError, OSError) as error:
             if not self._is_unpublished:
                 logger.warning(
-                    "the registry of collections cannot be published, trying again: %s", type(error).__name__
+                    "registry_unpublished",
+                    "the registry of collections cannot be published, trying again: {error}",
+                    error=type(error).__name__,
                 )
             self._is_unpublished = True
         else:

@@ -8,7 +8,6 @@ refuses us or is down, the gate grants nothing, and everything but queries waits
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from time import monotonic
 
@@ -19,14 +18,15 @@ from embedq_worker.catalogue import Model
 from embedq_worker.engine.batcher import Batcher
 from embedq_worker.engine.retries import Retries
 from embedq_worker.engine.sizes import Sizes
-from embedq_worker.engine.steady import described, steadily
+from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Batch, Shape, Waiter, WaitingText, shares
 from embedq_worker.engine.verdicts import outcome_of, outcome_of_answer
 from embedq_worker.errors import ApiError, BadInput, NotCalled, Refused, Transient
 from embedq_worker.limiter import Flow, Gate, Grant, Limiter, Limits, Outcome, Want
+from embedq_worker.logs import failure, get_logger
 from embedq_worker.tokens import Estimator
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _NOTHING = Want(0, 0)
 _CHANGED = Want(-1, 0)
@@ -219,7 +219,8 @@ class Dispatcher:
             if self._say() is not None:
                 self._changed.set()  # what is not due yet has to be waited for
         except Exception as error:
-            logger.error("a call of model %s could not be made: %s", self._model.id, described(error))
+            sentence = "a call of model {model} could not be made: {error}"
+            logger.error("call_not_made", sentence, model=self._model.id, **failure(error))
         return batch
 
     def _next_batch(self, grant: Grant) -> Batch | None:
@@ -278,7 +279,8 @@ class Dispatcher:
             outcome = outcome_of(error)
             self._failed(batch, error)
         except Exception as error:
-            logger.error("a call of model %s failed in our own code: %s", self._model.id, described(error))
+            sentence = "a call of model {model} failed in our own code: {error}"
+            logger.error("call_defective", sentence, model=self._model.id, **failure(error))
             self._retry(batch, Transient(code="unexpected"))
         else:
             self._is_answering = True
@@ -292,7 +294,8 @@ class Dispatcher:
         self._calls.discard(call)
         error = None if call.cancelled() else call.exception()
         if isinstance(error, Exception):
-            logger.error("an API call ended with an exception of our own: %s", described(error))
+            sentence = "a call of model {model} ended with an exception of our own: {error}"
+            logger.error("call_broken_off", sentence, model=self._model.id, **failure(error))
 
     def _answered(self, batch: Batch, answer: Answer) -> None:
         tokens = shares(batch.texts, answer.tokens)
@@ -344,7 +347,19 @@ class Dispatcher:
             if not self._is_wanted(part):
                 continue
             delay = self._retries.add_later(part)
-            logger.info("a call of model %s failed, again in %.1f s: %s", self._model.id, delay, error)
+            self._say_again(part, delay, error)
+
+    def _say_again(self, batch: Batch, delay: float, error: ApiError) -> None:
+        logger.info(
+            "call_failed",
+            "a call of model {model} failed, again in {seconds:.1f} s: {reason}",
+            model=self._model.id,
+            texts=len(batch.texts),
+            seconds=delay,
+            status=error.status,
+            code=error.code,
+            reason=str(error),
+        )
 
     def _refuse_queries(self) -> None:
         """The model is paused: who asked a query is told at once, instead of waiting in vain."""

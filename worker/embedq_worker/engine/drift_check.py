@@ -9,7 +9,6 @@ for.
 from __future__ import annotations
 
 import asyncio
-import logging
 import tomllib
 from collections.abc import Callable, Iterable
 from importlib.resources import files
@@ -21,18 +20,19 @@ from embedq_worker.catalogue import Model
 from embedq_worker.engine.caches import kind_of
 from embedq_worker.engine.directory import Served
 from embedq_worker.engine.dispatcher import Dispatcher
-from embedq_worker.engine.steady import described, steadily
+from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Shape
 from embedq_worker.engine.work import Vector, content_hash
 from embedq_worker.errors import ApiError, DatabaseAway, NotCalled, RightsMissing, StoreError
 from embedq_worker.limiter import Flow
+from embedq_worker.logs import failure, get_logger
 from embedq_worker.metrics import drift
 from embedq_worker.settings import Settings
 from embedq_worker.store.database import Database
 from embedq_worker.store.drift import DriftState, Finding, claim_check, end_check, read_states
 from embedq_worker.store.usage import UsagePurpose
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 FLOW = Flow("bulk", "(drift)")
 """Whose turn a check takes: no collection can have the name."""
@@ -142,10 +142,15 @@ class DriftCheck:
             finding = await end_check(self._database, state, vectors, parameters, allowed)
         except (ApiError, StoreError) as error:
             logger.warning(
-                "model %s was not checked for drift, again in %d min: %s", model.id, _CLAIM // 60, error
+                "drift_unchecked",
+                "model {model} was not checked for drift, again in {seconds} s: {reason}",
+                model=model.id,
+                seconds=_CLAIM,
+                reason=str(error),
             )
         except Exception as error:
-            logger.error("a drift check failed in our own code: %s", described(error))
+            sentence = "a drift check of model {model} failed in our own code"
+            logger.error("drift_check_failed", sentence, model=model.id, **failure(error))
         else:
             self._say(state, finding)
 
@@ -171,25 +176,28 @@ class DriftCheck:
     def _say(self, state: DriftState, finding: Finding) -> None:
         if finding.drifts and not finding.did_drift:
             logger.error(
-                "model %s drifts: its vectors of fixed texts are up to %.2g (cosine distance) from its first "
-                "ones, %g is allowed; %s, and new rows do not fit old ones; see `embedq drift list` and "
-                "docs/drift.md",
-                state.model,
-                finding.distance,
-                self._settings.worker.drift_distance,
-                "its address or settings are other than then"
+                "model_drifts",
+                "model {model} drifts: its vectors of fixed texts are up to {distance:.2g} (cosine distance) "
+                "from its first ones, {allowed:g} is allowed; {why}, and new rows do not fit old ones; see "
+                "`embedq drift list` and docs/drift.md",
+                model=state.model,
+                distance=finding.distance,
+                allowed=self._settings.worker.drift_distance,
+                why="its address or settings are other than then"
                 if finding.is_changed_here
                 else "nothing was changed here, so that the service gives another model",
             )
         elif finding.did_drift and not finding.drifts:
-            logger.warning("model %s drifts no more: its vectors are its first ones again", state.model)
+            sentence = "model {model} drifts no more: its vectors are its first ones again"
+            logger.warning("drift_over", sentence, model=state.model)
 
     def _complain(self, error: StoreError) -> None:
         """Once, and not of what everybody waits for, who say so."""
         if isinstance(error, DatabaseAway) and not isinstance(error, RightsMissing):
             return
         if str(error) != self._complaint:
-            logger.warning("models are not checked for drift; run `embedq migrate`: %s", error)
+            sentence = "models are not checked for drift; run `embedq migrate`: {reason}"
+            logger.warning("drift_unknown", sentence, reason=str(error))
         self._complaint = str(error)
 
 

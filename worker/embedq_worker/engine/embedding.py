@@ -10,7 +10,6 @@ smaller a few times.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -18,15 +17,16 @@ from functools import partial
 from embedq_worker.engine.shadowing import Shadowing
 from embedq_worker.engine.splitter import MOST_TRIES, Splitter
 from embedq_worker.engine.splitting import THREAD
-from embedq_worker.engine.steady import described, steadily
+from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Asker, Shape, Waiter
 from embedq_worker.engine.work import RunningItem, Vector, content_hash
 from embedq_worker.errors import ApiError, BadInput, NotCalled
 from embedq_worker.limiter import Flow
+from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.rows import Part
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 MOST_PARTS = 8_192
 """Parts in hand of one collection from which on no other text is split: 50 MB of vectors of 1,536 dimensions.
@@ -205,7 +205,7 @@ class Embeddings:
             work = partial(splitter.split, part.content, part.refusals)
             texts = await asyncio.wrap_future(THREAD.submit(work))
         except Exception as error:
-            logger.error("a text could not be split: %s", described(error))
+            logger.error("text_not_split", "a text could not be split: {error}", **failure(error))
             part.refused(BadInput(code="not_split"), 0)
         else:
             parts = part.cut(texts[0]) if self._cuts else part.divide(texts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
@@ -16,11 +15,11 @@ from embedq_worker.cancelling import cancel_all
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.parts import Parts
 from embedq_worker.engine.pulse import Pulse
-from embedq_worker.engine.steady import described
 from embedq_worker.engine.taking import give_back
+from embedq_worker.logs import Field, failure, get_logger
 from embedq_worker.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _TAKE_IN_FOR = 0.005
 """Seconds for which deliveries are taken in one go."""
@@ -102,8 +101,10 @@ class Engine:
             parts = Parts(self._settings, self._on_queues, self._may_call, self._hub)
             await parts.open([chore() for chore in self._chores])
         except Exception as error:  # a process whose engine is not there would fetch, and embed nothing
-            why = str(error) if isinstance(error, EmbedqError) else described(error)
-            logger.critical("the engine could not be opened, so this worker process ends: %s", why)
+            is_ours = isinstance(error, EmbedqError)
+            why: dict[str, Field] = {"error": str(error)} if is_ours else failure(error)
+            sentence = "the engine could not be opened, so this worker process ends: {error}"
+            logger.critical("engine_not_opened", sentence, **why)
             self._on_failed()
         else:
             self._parts = parts

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from embedq_worker.engine.insisting import insist
-from embedq_worker.engine.steady import described, steadily
+from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome
 from embedq_worker.errors import CollectionGone, CollectionMoved
+from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.filler import Filler
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Filled
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _AT_ONCE = 256
 _WHAT = "filling rows, whose vectors are kept,"
@@ -121,7 +121,8 @@ class FillQueue:
                 await self._fill(filler, wanted[:half])
                 await self._fill(filler, wanted[half:])
                 return
-            logger.error("a row could not be filled, it is left without: %s", described(error))
+            sentence = "a row could not be filled, it is left without: {error}"
+            logger.error("row_not_filled", sentence, **failure(error))
             outcome = Outcome.DEAD
         for each in wanted:
             each.tell(outcome)

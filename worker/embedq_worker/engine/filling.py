@@ -7,7 +7,6 @@ twice, or beside writers: see ``store.filler``.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
@@ -17,18 +16,18 @@ from embedq_worker.catalogue.model import count_characters
 from embedq_worker.engine.fill_queue import FillQueue
 from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.models import Models, ShadowModel
-from embedq_worker.engine.steady import described
 from embedq_worker.engine.texts import Shape
 from embedq_worker.engine.work import Outcome, RunningJob, Vector, content_hash
 from embedq_worker.errors import ApiError, CollectionGone, CollectionMoved, NotCalled
 from embedq_worker.limiter import Flow
+from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.database import Database
 from embedq_worker.store.fill_message import Fill
 from embedq_worker.store.filler import Filler, Unfilled
 from embedq_worker.store.rows import Filled
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 SOURCE = "embedq collection migrate"
 """The source of dead letters of texts that the other model refuses: their items are stored all the same."""
@@ -100,7 +99,8 @@ class Filling:
         try:
             rows = await self._read(ids, fill.generation)
         except Exception as error:
-            logger.error("the rows of a fill could not be read, they are left: %s", described(error))
+            sentence = "the rows of a fill could not be read, they are left: {error}"
+            logger.error("fill_unread", sentence, **failure(error))
             _settle_all(job, len(ids), Outcome.DEAD)
             return
         if rows is None:

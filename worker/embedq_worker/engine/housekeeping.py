@@ -6,18 +6,18 @@ Every process tries; of the first two one of the fleet at a time does it (``stor
 from __future__ import annotations
 
 import asyncio
-import logging
 import random
 from collections.abc import Awaitable, Callable
 
 from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import CollectionGone, StoreError
+from embedq_worker.logs import get_logger
 from embedq_worker.settings import WorkerSettings
 from embedq_worker.store.database import Database
 from embedq_worker.store.retention import BATCH, remove_texts, remove_tombstones
 from embedq_worker.store.vector_cache import forget_unused
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _EVERY = 3600.0
 """Seconds between two rounds of a process, at most; a fleet goes round more often."""
@@ -46,7 +46,9 @@ class Housekeeping:
         except CollectionGone:
             pass  # there is no schema embedq yet, which the directory says
         except StoreError as error:
-            logger.warning("what is past its retention stays for now: %s", error)
+            logger.warning(
+                "retention_put_off", "what is past its retention stays for now: {reason}", reason=str(error)
+            )
         await asyncio.sleep(pause)
 
     async def go_round(self) -> None:
@@ -54,11 +56,13 @@ class Housekeeping:
         days = self._worker.dead_letter_text_days
         texts = await _all_of(lambda: remove_texts(self._database, days))
         if texts:
-            logger.info("the texts of %d dead letters older than %g days were removed", texts, days)
+            sentence = "the texts of {letters} dead letters older than {days:g} days were removed"
+            logger.info("dead_letter_texts_removed", sentence, letters=texts, days=days)
         days = self._worker.tombstone_days
         tombstones = await _all_of(lambda: remove_tombstones(self._database, days))
         if tombstones:
-            logger.info("%d ids deleted more than %g days ago were forgotten", tombstones, days)
+            sentence = "{ids} ids deleted more than {days:g} days ago were forgotten"
+            logger.info("tombstones_removed", sentence, ids=tombstones, days=days)
         if self._worker.vector_cache_days:
             await forget_unused(self._database, self._worker.vector_cache_days)
 

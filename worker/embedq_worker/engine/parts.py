@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any
@@ -34,8 +33,6 @@ from embedq_worker.limiter import Limiter
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
-
-logger = logging.getLogger(__name__)
 
 _CALL_FOR = 0.8
 """Of the drain time, how long calls are made for items of which a part is paid for; then all is written."""

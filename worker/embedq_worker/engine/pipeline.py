@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -26,6 +25,7 @@ from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome, RunningItem, rearrange
 from embedq_worker.engine.write_queue import Change, WriteQueue
 from embedq_worker.errors import NO_ROW, ApiError, CollectionGone, NotCalled, RightsMissing
+from embedq_worker.logs import get_logger
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.database import Database
 from embedq_worker.store.key import is_key
@@ -33,7 +33,7 @@ from embedq_worker.store.ledger import Found, look_up
 from embedq_worker.store.own_writer import OwnWriter
 from embedq_worker.store.writer import Writer
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _LOOK_UP_ITEMS = 2000
 """Items of one question to the ledger."""
@@ -41,8 +41,8 @@ _AGAIN = 0.02
 _ADMIT_ITEMS = 100
 """Items that are admitted in one go."""
 _THROWN_AWAY = (
-    "%d vectors of chunks of collection %s were thrown away, and will be billed again: the other chunks of "
-    "their items did not come within drain_time; raise it, or have the cache of vectors on"
+    "{vectors} vectors of chunks of collection {collection} were thrown away, and will be billed again: the "
+    "other chunks of their items did not come within drain_time; raise it, or have the cache of vectors on"
 )
 Bury = Callable[[DeadLetter, Callable[[], None]], None]
 """Writes a dead letter and calls back after its commit."""
@@ -115,7 +115,8 @@ class Pipeline:
         """Withdraw these too: the time to stop is over."""
         thrown_away = sum(embeddings.throw_away() for embeddings in self._all_embeddings)
         if thrown_away:
-            logger.warning(_THROWN_AWAY, thrown_away, self.collection.name)
+            name = self.collection.name
+            logger.warning("vectors_thrown_away", _THROWN_AWAY, vectors=thrown_away, collection=name)
 
     async def finish_writes(self) -> None:
         """Wait until every vector in hand is written."""

@@ -7,7 +7,6 @@ still no answer comes, and the probe's own time-out says so.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 
 import redis.asyncio as redis
@@ -16,11 +15,13 @@ from redis.exceptions import RedisError
 
 from embedq_worker.engine.health import Health
 from embedq_worker.engine.pulse import Pulse
+from embedq_worker.logs import get_logger
 from embedq_worker.metrics.exposition import page
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
-logger = logging.getLogger(__name__)
+
+logger = get_logger(__name__)
 
 _ASK_EVERY = 1.0
 """Seconds between two questions to Redis."""
@@ -57,10 +58,12 @@ class Probes:
             except OSError as error:
                 if not said:
                     logger.error(
-                        "probes cannot be answered at %s:%d (%s); free it, or set EMBEDQ_METRICS_PORT",
-                        host,
-                        port,
-                        error.strerror,
+                        "probes_unanswered",
+                        "probes cannot be answered at {host}:{port} ({reason}); free it, or set "
+                        "EMBEDQ_METRICS_PORT",
+                        host=host,
+                        port=port,
+                        reason=error.strerror,
                     )
                 said = True
                 await asyncio.sleep(_LISTEN_AGAIN)

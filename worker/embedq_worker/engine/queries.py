@@ -6,7 +6,6 @@ One text each, embedded before everything else, the vector pushed to a list that
 from __future__ import annotations
 
 import asyncio
-import logging
 import uuid
 from collections.abc import Callable
 from time import monotonic
@@ -23,8 +22,9 @@ from embedq_worker.engine.texts import Shape
 from embedq_worker.engine.work import Hold, Outcome, Vector, content_hash
 from embedq_worker.errors import ApiError, NotCalled
 from embedq_worker.limiter import Flow
+from embedq_worker.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _REPLY_LIFE = 60
 """Seconds that an answer waits for its caller."""
@@ -88,9 +88,11 @@ class Queries:
                 await pipe.execute()
         except (RedisError, OSError) as error:  # the caller's own time-out tells it
             logger.warning(
-                "the answer to query %s could not be pushed to Redis (%s), its caller has to ask again",
-                task_id,
-                type(error).__name__,
+                "answer_not_pushed",
+                "the answer to query {task} could not be pushed to Redis ({error}), its caller has to ask "
+                "again",
+                task=task_id,
+                error=type(error).__name__,
             )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import traceback
 from collections.abc import Awaitable, Callable
 from typing import NoReturn
 
-logger = logging.getLogger(__name__)
+from embedq_worker.logs import failure, get_logger
+
+logger = get_logger(__name__)
 
 _PAUSE = 1.0
 
@@ -19,10 +19,5 @@ async def steadily(step: Callable[[], Awaitable[None]], what: str) -> NoReturn:
         try:
             await step()
         except Exception as error:
-            logger.error("%s failed; it goes on: %s", what, described(error))
+            logger.error("loop_failed", "{what} failed; it goes on: {error}", what=what, **failure(error))
             await asyncio.sleep(_PAUSE)
-
-
-def described(error: Exception) -> str:
-    """An exception of our own for the log: its type and where it came from; its message may quote a text."""
-    return f"{type(error).__name__} at\n{''.join(traceback.format_tb(error.__traceback__))}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable
 from functools import partial
 from time import monotonic
@@ -28,9 +27,10 @@ from embedq_worker.engine.queries import Queries, QueryKind
 from embedq_worker.engine.summary import Summary, died_of
 from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
 from embedq_worker.errors import NotAJob, StoreError
+from embedq_worker.logs import get_logger
 from embedq_worker.store.burial import DeadLetter
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _LOOK_AGAIN = 2.0
 """Seconds between two looks for a collection that is not known."""
@@ -81,7 +81,8 @@ class Taking:
             self._bury_message(delivery, error.code)
         except Exception as error:
             # Without the traceback: an exception may quote what the message says.
-            logger.error("a message of queue %s could not be taken: %s", delivery.queue, type(error).__name__)
+            sentence = "a message of queue {queue} could not be taken: {error}"
+            logger.error("message_not_taken", sentence, queue=delivery.queue, error=type(error).__name__)
             self._bury_message(delivery, type(error).__name__)
 
     def _take(self, delivery: Delivery) -> None:
@@ -112,7 +113,8 @@ class Taking:
             try:
                 await self._directory.look_soon()
             except StoreError as error:
-                logger.warning("the collections cannot be read, trying again: %s", error)
+                sentence = "the collections cannot be read, trying again: {reason}"
+                logger.warning("collections_unread", sentence, reason=str(error))
                 await asyncio.sleep(_LOOK_AGAIN)
             else:
                 return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -10,12 +9,12 @@ from typing import NamedTuple, Protocol
 
 from embedq_worker.api.request import Purpose
 from embedq_worker.catalogue.model import count_characters
-from embedq_worker.engine.steady import described
 from embedq_worker.engine.work import Vector
 from embedq_worker.errors import ApiError
 from embedq_worker.limiter import Flow
+from embedq_worker.logs import failure, get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 class Shape(NamedTuple):
@@ -91,7 +90,7 @@ def _tell(news: Callable[[], None]) -> None:
     try:
         news()
     except Exception as error:
-        logger.error("a vector could not be handed on: %s", described(error))
+        logger.error("vector_not_handed_on", "a vector could not be handed on: {error}", **failure(error))
 
 
 @dataclass(slots=True, eq=False)

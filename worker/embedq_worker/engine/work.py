@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -15,10 +14,11 @@ from numpy.typing import NDArray
 
 from embedq.contract import Lane
 from embedq_worker.engine.summary import Summary, died_of
+from embedq_worker.logs import get_logger
 from embedq_worker.store.collection import Layout
 from embedq_worker.store.rows import Part
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Vector = NDArray[np.float32]
 """One vector, shape (dimensions,)."""
@@ -169,7 +169,8 @@ class RunningItem:
         Only the first time counts: a second would end its job before its last item.
         """
         if self._settled:
-            logger.error("an item was settled again, as %s; that is a defect of embedq", outcome)
+            sentence = "an item was settled again, as {outcome}; that is a defect of embedq"
+            logger.error("settled_again", sentence, outcome=outcome)
             return
         self._settled = True
         for news in self._afterwards:

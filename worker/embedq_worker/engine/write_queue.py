@@ -6,7 +6,6 @@ Rows that wait while a transaction is under way go into the next one together.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from enum import Enum, auto
@@ -15,14 +14,15 @@ from itertools import chain
 import msgspec
 
 from embedq_worker.engine.insisting import insist
-from embedq_worker.engine.steady import described, steadily
+from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome, RunningItem
 from embedq_worker.errors import CollectionGone, CollectionMoved, RowRefused, RowsLocked
+from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Row
 from embedq_worker.store.writer import Writer
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 MAX_ROWS = 500
 """Rows of one transaction; the last item may have more parts than are left of them."""
@@ -269,7 +269,7 @@ def _code(error: Exception) -> str:
     if isinstance(error, RowRefused):
         return error.sqlstate
     # The type and the place alone: what the exception says may quote the text.
-    logger.error("a row could not be written: %s", described(error))
+    logger.error("row_not_written", "a row could not be written: {error}", **failure(error))
     return "unexpected"
 
 

@@ -6,7 +6,6 @@ Here nothing is dropped, and no body is logged.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from itertools import count
@@ -16,10 +15,11 @@ from celery.worker import consumer as celery_consumer
 from kombu import Queue
 
 from embedq_worker.intake.desk import DESK
+from embedq_worker.logs import get_logger
 from embedq_worker.metrics.servers import REDIS_ERRORS
 from embedq_worker.tasks import OWN_TASKS
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _KNOCK_EVERY = 4
 """Seconds between two attempts to connect, at most."""
@@ -101,10 +101,13 @@ class Consumer(celery_consumer.Consumer):
 
     def _bury(self, message: Any, code: str, error: Exception | None = None) -> None:
         """Hand the message to the engine as a dead letter; it is acknowledged when that is committed."""
-        kind = f" ({type(error).__name__})" if error is not None else ""
         queue = message.delivery_info.get("routing_key")
         logger.warning(
-            "a message of queue %s is not a job, it becomes a dead letter: %s%s", queue, code, kind
+            "not_a_job",
+            "a message of queue {queue} is not a job, it becomes a dead letter: {code}",
+            queue=queue,
+            code=code,
+            error=None if error is None else type(error).__name__,
         )
         self.pool.bury(message, code)
 

@@ -7,7 +7,6 @@ while a worker stops; a worker whose engine stands still is as good as dead.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from math import inf
@@ -21,10 +20,11 @@ from redis.exceptions import RedisError
 
 from embedq_worker import names
 from embedq_worker.intake.scripts import BEAT, LEAVE, TAKE_OVER
+from embedq_worker.logs import get_logger
 from embedq_worker.metrics.servers import REDIS_ERRORS
 from embedq_worker.script import Script
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 BEATS = 6
 """Beats in the time within which a dead worker's messages are taken over."""
@@ -115,13 +115,17 @@ class Heartbeat:
             REDIS_ERRORS.inc()
             if not self._is_away:
                 logger.warning(
-                    "Redis is away (%s), leases of messages in hand are not renewed; look whether it runs",
-                    type(error).__name__,
+                    "redis_away",
+                    "Redis is away ({error}), leases of messages in hand are not renewed; look whether it "
+                    "runs",
+                    error=type(error).__name__,
                 )
             self._is_away = True
         except Exception as error:
             # A defect of ours must not end the beat: all that is in hand hangs on it.
-            logger.error("the heartbeat failed, it goes on: %s", type(error).__name__)
+            logger.error(
+                "heartbeat_failed", "the heartbeat failed, it goes on: {error}", error=type(error).__name__
+            )
 
     async def _beat(self, client: redis.Redis) -> bool:
         """Renew; whether somebody is to be taken over."""
@@ -135,12 +139,13 @@ class Heartbeat:
             return True
         if status == b"taken over":
             logger.warning(
+                "was_taken_over",
                 "this process was silent for longer than its lease, others have its messages now; "
-                "look whether the machine is overloaded or was paused, or raise [worker] message_lease"
+                "look whether the machine is overloaded or was paused, or raise [worker] message_lease",
             )
             self._on_taken_over()
         elif self._is_away:
-            logger.warning("Redis is back, the leases of messages in hand are renewed")
+            logger.warning("redis_back", "Redis is back, the leases of messages in hand are renewed")
         self._is_away = False
         self._renewed_at = began
         return bool(others)
@@ -154,7 +159,7 @@ class Heartbeat:
             taken[dead, what] += messages
         for (dead, what), messages in taken.items():
             if messages:
-                logger.warning(_SAYS[what], messages, dead.decode())
+                _say_taken_over(what, messages, dead.decode())
 
     async def _take_one(self, client: redis.Redis) -> object:
         arguments = [self._prefix + names.TAKEN_OVER, str(GROUP_BYTES), str(DEATHS)]
@@ -166,10 +171,28 @@ class Heartbeat:
         return await script.run_async(client, [self._prefix + key for key in keys], arguments)
 
 
-_SAYS = {
-    b"suspects": "%d messages that the dead worker %s held are taken over; one of them may have killed it, "
-    "so they run apart from others",
-    b"killer": "%d message has killed its worker again and again while it ran alone, last %s; "
-    "it becomes a dead letter",
-    b"query": "%d queries that the dead worker %s held are dropped, whoever asked has to ask again",
-}
+def _say_taken_over(what: bytes, messages: int, worker: str) -> None:
+    if what == b"suspects":
+        logger.warning(
+            "messages_taken_over",
+            "{messages} messages that the dead worker {worker} held are taken over; one of them may have "
+            "killed it, so they run apart from others",
+            messages=messages,
+            worker=worker,
+        )
+    elif what == b"killer":
+        logger.warning(
+            "killer_found",
+            "{messages} message has killed its worker again and again while it ran alone, last {worker}; "
+            "it becomes a dead letter",
+            messages=messages,
+            worker=worker,
+        )
+    elif what == b"query":
+        logger.warning(
+            "queries_dropped",
+            "{messages} queries that the dead worker {worker} held are dropped, whoever asked has to ask "
+            "again",
+            messages=messages,
+            worker=worker,
+        )

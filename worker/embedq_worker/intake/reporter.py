@@ -7,7 +7,6 @@ Redis is away the heartbeat says so, and the reports go on when it is back.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import socket
 from collections import Counter, deque
@@ -23,10 +22,11 @@ from embedq.contract import queue_parts
 from embedq_worker import names
 from embedq_worker.intake.desk import Desk
 from embedq_worker.intake.scripts import REPORT
+from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.fleet import Report, fields_of
 from embedq_worker.store.pace import KEPT
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 EVERY = 2.0
 """Seconds between two reports."""
@@ -78,7 +78,7 @@ class Reporter:
         except (RedisError, OSError):
             pass  # the heartbeat says that it is away
         except Exception as error:
-            logger.error("a worker report failed, the next follows: %s", type(error).__name__)
+            logger.error("report_failed", "a worker report failed, the next follows", **failure(error))
 
     async def _report(self, client: redis.Redis) -> None:
         done = self._desk.tally.done

@@ -12,7 +12,6 @@ Leaned on, all of kombu 5.7, held by ``tests/integration/test_kombu_contract.py`
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
@@ -34,8 +33,9 @@ from embedq_worker.intake.hands import ACKNOWLEDGEMENTS, Fetched, Hands
 from embedq_worker.intake.in_hand import age
 from embedq_worker.intake.quarantine import Quarantine
 from embedq_worker.intake.scripts import FETCH
+from embedq_worker.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 FETCH_BYTES = 2 << 20
 """A fetch ends here.
@@ -262,7 +262,8 @@ class Channel(kombu_redis.Channel):
     def _note_refusal(self, error: ResponseError) -> None:
         """Loading, read-only, a full disk or memory: the server is asked again until it has got over it."""
         if not self._is_refusing:
-            logger.warning("Redis refuses to hand out messages, trying again each second: %s", error)
+            sentence = "Redis refuses to hand out messages, trying again each second: {reason}"
+            logger.warning("fetch_refused", sentence, reason=str(error))
         self._is_refusing = True
         self._refused_at = monotonic()
 
@@ -295,9 +296,11 @@ class Channel(kombu_redis.Channel):
                 self._hand_over()
             except (*self.connection_errors, ResponseError) as error:
                 logger.warning(
-                    "Redis did not take back %d messages in hand (%s), another worker takes them over later",
-                    len(DESK.in_hand),
-                    type(error).__name__,
+                    "not_handed_over",
+                    "Redis did not take back {messages} messages in hand ({error}), another worker takes "
+                    "them over later",
+                    messages=len(DESK.in_hand),
+                    error=type(error).__name__,
                 )
         super().close()
 

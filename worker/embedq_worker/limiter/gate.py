@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
 
 from embedq_worker.limiter.exchange import Flow, Grant, Handed, Outcome, Reply, Request, Want
 from embedq_worker.limiter.position import Position
+from embedq_worker.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Exchange = Callable[[Request], Awaitable[Reply]]
 
@@ -119,6 +119,7 @@ class Gate:
         """Only the process whose call turned the breaker is told, so that it is said once a fleet."""
         model = self._position.model
         if reply.opened:
-            logger.error("model %s is paused for all workers, its texts wait: %s", model, reply.opened)
+            sentence = "model {model} is paused for all workers, its texts wait: {reason}"
+            logger.error("model_paused", sentence, model=model, reason=reply.opened)
         if reply.closed:
-            logger.warning("model %s answers again, for all workers", model)
+            logger.warning("model_resumed", "model {model} answers again, for all workers", model=model)

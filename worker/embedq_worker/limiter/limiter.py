@@ -7,7 +7,6 @@ nobody calls.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import random
 import uuid
@@ -38,9 +37,10 @@ from embedq_worker.limiter.gate import Gate
 from embedq_worker.limiter.keys import mailbox_key, mailboxes_key, model_key
 from embedq_worker.limiter.position import Position
 from embedq_worker.limiter.scripts import exchange_script
+from embedq_worker.logs import get_logger
 from embedq_worker.metrics.servers import REDIS_ERRORS
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _AWAY_WAIT = 1.0
 """Seconds between two questions while Redis is away."""
@@ -127,7 +127,8 @@ class Limiter:
                 first = not first
             except Exception as error:
                 # A defect of ours must not end the gate: everything of its model hangs on it.
-                logger.error("the gate of model %s failed, it goes on: %s", gate.model, type(error).__name__)
+                sentence = "the gate of model {model} failed, it goes on: {error}"
+                logger.error("gate_failed", sentence, model=gate.model, error=type(error).__name__)
                 await asyncio.sleep(_AWAY_WAIT)
 
     async def _exchange(self, request: Request) -> Reply:
@@ -160,19 +161,21 @@ class Limiter:
         try:
             handed = decode_handed(entry)
         except msgspec.DecodeError:
-            logger.warning("an entry of the mailbox in Redis is not embedq's, it is dropped")
+            logger.warning(
+                "mail_unreadable", "an entry of the mailbox in Redis is not embedq's, it is dropped"
+            )
             return
         if gate := self._gates.get(handed.model):
             gate.hand(handed)
 
     def _note_trouble(self, error: LimiterAway) -> None:
         if str(error) != self._trouble:
-            logger.warning("%s", error)
+            logger.warning("leases_ungranted", "{reason}", reason=str(error))
         self._trouble = str(error)
 
     def _note_back(self) -> None:
         if self._trouble:
-            logger.warning("Redis grants leases again")
+            logger.warning("leases_granted", "Redis grants leases again")
         self._trouble = None
 
 

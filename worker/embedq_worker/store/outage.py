@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple
 
 from embedq_worker.errors import DatabaseBusy, RightsMissing, StoreError
+from embedq_worker.logs import get_logger
 from embedq_worker.metrics.servers import POSTGRES_ERRORS
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _BUSY_FOR = 2.0
 """Seconds after which it is worth a word that others are in the way."""
@@ -35,12 +35,12 @@ class _Matter:
         self._say_again_at = 0.0
         self._interval = _FIRST_INTERVAL
 
-    def say(self, what: str, reason: str, now: float) -> None:
+    def say(self, work: str, reason: str, now: float) -> None:
         if reason != self._said:
             self._interval = _FIRST_INTERVAL
         elif now < self._say_again_at:
             return
-        logger.warning("%s", what)
+        logger.warning("database_waited_for", "{work} waits: {reason}", work=work, reason=reason)
         self._said = reason
         self._say_again_at = now + self._interval
         self._interval = min(self._interval * 2, _LONGEST_INTERVAL)
@@ -87,7 +87,7 @@ class Outage:
             matter = self._common = self._common or _Matter(since)
         else:
             return
-        matter.say(f"{work} waits: {error}", str(error), now)
+        matter.say(work, str(error), now)
 
     def over(self, work: str) -> None:
         """``work`` was done, or nobody wants it any more."""
@@ -95,8 +95,9 @@ class Outage:
             return
         now = self._clock()
         if (matter := self._lonely.pop(work, None)) is not None:
-            logger.warning("%s waits no more, after %.0f s", work, now - matter.since)
+            sentence = "{work} waits no more, after {seconds:.0f} s"
+            logger.warning("rights_granted", sentence, work=work, seconds=now - matter.since)
         if self._common is not None and all(each.is_alone for each in self._troubles.values()):
-            lasted = now - self._common.since
-            logger.warning("the database serves again after %.0f s; what waited goes on", lasted)
+            sentence = "the database serves again after {seconds:.0f} s; what waited goes on"
+            logger.warning("database_back", sentence, seconds=now - self._common.since)
             self._common = None

@@ -5,15 +5,15 @@ What a trigger of somebody's own says is logged all the same.
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from typing import Any
 
 import psycopg
 
 from embedq_sql import statement
+from embedq_worker.logs import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 async def keep_texts_out(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -27,8 +27,8 @@ async def keep_texts_out(connection: psycopg.AsyncConnection[Any]) -> None:
 @cache
 def _warn(role: str) -> None:
     logger.warning(
-        "Postgres logs the rows that it refuses, with their texts, and role %r may not turn that off: let a "
-        "superuser run ALTER ROLE %s SET log_error_verbosity = 'terse'",
-        role,
-        role,
+        "server_logs_texts",
+        "Postgres logs the rows that it refuses, with their texts, and role {role!r} may not turn that off: "
+        "let a superuser run ALTER ROLE {role} SET log_error_verbosity = 'terse'",
+        role=role,
     )
