@@ -250,4 +250,11 @@ TIMELINES = (
         fires=720,
         over=980,
     ),
+    Timeline(
+        "EmbedqModelDrifts",
+        {_UP: held(1, 900), 'embedq_drift_found{instance="a:9100",model="m"}': switched(0, 1)},
+        well=55,
+        fires=65,
+        over=125,
+    ),
 )
