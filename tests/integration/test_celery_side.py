@@ -104,7 +104,7 @@ def test_events_show_counts(stack: Stack) -> None:
     assert {event["name"] for event in events if event["type"] == "task-received"} == {"embedq.embed:docs"}
     (failed,) = [event for event in events if event["type"] == "task-failed"]
     assert "AllItemsDead" in failed["exception"]
-    assert "(1 text id_nul, 1 text wrong_type)" in failed["exception"]
+    assert "(1 text/id_nul, 1 text/wrong_type)" in failed["exception"]
     assert CANARY not in repr(events)
 
 

@@ -11,7 +11,12 @@ import shutil
 
 import pytest
 
-_PACKAGES = {"chromium": "chromium", "prometheus": "prometheus", "promtool": "prometheus"}
+_PACKAGES = {
+    "chromedriver": "chromium-driver",
+    "chromium": "chromium",
+    "prometheus": "prometheus",
+    "promtool": "prometheus",
+}
 """The Debian package of each program."""
 
 

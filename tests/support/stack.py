@@ -113,6 +113,15 @@ class Stack:
         """Wait until nothing is queued or in hand."""
         wait_until(lambda: self.pending() == 0, timeout, lambda: f"{self.pending()} messages are pending")
 
+    def wait_until_done_of(self, collection: str, timeout: float = 30) -> None:
+        """Wait until nothing of one collection is queued, and nothing of any is in hand."""
+        keys = [f"embedq.{collection}{suffix}" for suffix in ("", ".bulk", ".query")]
+
+        def done() -> bool:
+            return not (self.broker.exists(*keys) or self.broker.hlen("embedq:unacked"))
+
+        wait_until(done, timeout, lambda: f"{collection} is not done")
+
     def stored(self, collection: str) -> dict[str, str]:
         """The content of each id; every vector is held against its text on the way."""
         query = f"SELECT id, content, embedding::text FROM {collection}"  # noqa: S608  # our own name

@@ -82,12 +82,12 @@ def test_a_job_says_what_its_items_died_of() -> None:
     """By class and code, the most frequent first."""
     summaries: list[Summary] = []
     job = RunningJob(4, lane="live", source=None, finish=summaries.append)
-    for reason in ("row 22001", "text too_long", "text too_long"):
+    for reason in ("row/22001", "text/too_long", "text/too_long"):
         RunningItem(job, reason, 1, "x", None).settle(Outcome.DEAD, reason)
-    job.settle(Outcome.DEAD, "text empty")
+    job.settle(Outcome.DEAD, "text/empty")
     (summary,) = summaries
     assert summary["dead"] == 4
-    assert causes(summary) == "2 text too_long, 1 row 22001, 1 text empty"
+    assert causes(summary) == "2 text/too_long, 1 row/22001, 1 text/empty"
 
 
 def test_an_item_is_settled_once(caplog: pytest.LogCaptureFixture) -> None:

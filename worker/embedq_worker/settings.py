@@ -249,7 +249,7 @@ def _prepare_model(table: dict[str, Any], where: str, folder: Path) -> dict[str,
     if "api_key_file" in prepared:
         if "base_url" not in prepared:
             raise ConfigurationError(f"{where}: api_key_file: a key of its own needs a base_url of its own")
-        prepared["api_key"] = _key_from_file(prepared.pop("api_key_file"), f"{where}: api_key_file", folder)
+        prepared["api_key"] = secret_in_file(prepared.pop("api_key_file"), f"{where}: api_key_file", folder)
     return prepared
 
 
@@ -262,11 +262,12 @@ def _api_key(given: Mapping[str, str]) -> Secret | None:
         except ValueError as error:
             raise ConfigurationError(f"EMBEDQ_API_KEY: {error}") from None
     if "EMBEDQ_API_KEY_FILE" in given:
-        return _key_from_file(given["EMBEDQ_API_KEY_FILE"], "EMBEDQ_API_KEY_FILE", Path())
+        return secret_in_file(given["EMBEDQ_API_KEY_FILE"], "EMBEDQ_API_KEY_FILE", Path())
     return None
 
 
-def _key_from_file(name: object, where: str, folder: Path) -> Secret:
+def secret_in_file(name: object, where: str, folder: Path) -> Secret:
+    """What is in the file that the setting ``where`` names. Raises ``ConfigurationError``."""
     if not isinstance(name, str):
         raise ConfigurationError(f"{where}: expected the name of a file")
     try:

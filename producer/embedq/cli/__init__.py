@@ -19,6 +19,7 @@ _SUMMARIES = {
     "demo": "Embed and search a real corpus on embedded servers.",
     "drift": "See whether models still give the vectors that they gave.",
     "enqueue": "Enqueue the items of a JSON Lines file.",
+    "flower": "Show jobs, queues, models and workers in a browser.",
     "health": "Ask the worker here whether it can work.",
     "index": "Build and drop a collection's vector index.",
     "limits": "Show and set the limits of the running fleet.",
@@ -31,7 +32,10 @@ _SUMMARIES = {
     "worker": "Start worker processes.",
 }
 """One line a command, so that listing them imports none; a test holds them to the entry points."""
-_EXTRAS = dict.fromkeys(("demo", "local-api", "up"), "worker,embedded") | {"enqueue": "cli"}
+_EXTRAS = dict.fromkeys(("demo", "local-api", "up"), "worker,embedded") | {
+    "enqueue": "cli",
+    "flower": "worker,flower",
+}
 
 
 class Commands(click.Group):

@@ -8,10 +8,9 @@ from http.client import HTTPConnection, HTTPException
 import click
 
 from embedq.errors import ConfigurationError
+from embedq_worker.cli.session import reachable
 from embedq_worker.errors import Unhealthy
 from embedq_worker.settings import Settings
-
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # asked, not listened on
 
 
 @click.command(epilog="Example: embedq health --live")
@@ -26,7 +25,7 @@ def health(live: bool, processes: int, timeout: float) -> None:
     settings = Settings.from_environment()
     if settings.metrics_port is None:
         raise ConfigurationError("EMBEDQ_METRICS_PORT is not set: set it for the worker and for this command")
-    host = _ANYWHERE.get(settings.metrics_host, settings.metrics_host)
+    host = reachable(settings.metrics_host)
     for port in range(settings.metrics_port, settings.metrics_port + processes):
         if reasons := _ask(host, port, "/livez" if live else "/readyz", timeout):
             raise Unhealthy(f"{host}:{port}", reasons)

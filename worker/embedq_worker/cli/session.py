@@ -15,6 +15,13 @@ from embedq_worker.store.collections import list_collections
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.registry import publish_registry
 
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # asked, not listened on
+
+
+def reachable(address: str) -> str:
+    """Where this machine asks a server that listens on ``address``."""
+    return _ANYWHERE.get(address, address)
+
 
 @contextmanager
 def open_database(settings: Settings) -> Iterator[Connection]:

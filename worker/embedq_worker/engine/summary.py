@@ -6,7 +6,7 @@ Summary = dict[str, int]
 """Counts by name.
 
 ``items``; of these ``stored``, ``unchanged``, ``deleted``, ``superseded``, ``dead``, ``withdrawn``; of the
-dead ``dead: <class> <code>``. ``texts`` are those whose vectors came (of an item whose text was split,
+dead ``dead: <class>/<code>``. ``texts`` are those whose vectors came (of an item whose text was split,
 several), of which ``cached`` were not called for. ``tokens`` as the service counts them, ``retries`` of
 calls, and ``milliseconds`` in the engine.
 """
@@ -20,7 +20,7 @@ def died_of(summary: Summary, reason: str) -> None:
 
 
 def causes(summary: Summary) -> str:
-    """What its dead letters died of, the most frequent first: ``2 text too_long, 1 row 22001``."""
+    """What its dead letters died of, the most frequent first: ``2 text/too_long, 1 row/22001``."""
     found = [(name.removeprefix(_CAUSE), count) for name, count in summary.items() if name.startswith(_CAUSE)]
     found.sort(key=lambda each: (-each[1], each[0]))
     return ", ".join(f"{count} {reason}" for reason, count in found) or "see why there"

@@ -37,8 +37,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reason(self) -> str:
-        """Class and code in words, for what counts letters by them."""
-        return f"{self.cause} {_plain(self.code)}"
+        """Class and code, for what counts letters by them."""
+        return f"{self.cause}/{_plain(self.code)}"
 
 
 async def bury(database: Database, letters: Sequence[DeadLetter]) -> None:

@@ -1,0 +1,155 @@
+"""Flower's pages in a real browser: named rows, counts, failures, queues, workers, and never a text.
+
+``make screenshots`` has the pictures kept in ``docs/images``.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from celery import Celery
+
+from tests.support.monitor import Browser, Monitor, browser
+from tests.support.stack import Stack, wait_until
+
+CANARY = "canary-sentence-that-no-page-may-show"
+LARGEST = 150_000
+"""Bytes of a picture."""
+ROWS = 11
+"""Messages that ``work`` has done."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where the pictures go."""
+    return Path(os.environ.get("SCREENSHOTS") or tmp_path)
+
+
+@contextmanager
+def seen(stack: Stack, folder: Path) -> Iterator[Browser]:
+    """A browser before a Flower that has heard of a worker, which serves one of two collections."""
+    stack.create("docs")
+    stack.create("products")
+    stack.configure("[worker]\nvector_cache_days = 1\n")
+    with (
+        Monitor(stack.environment) as monitor,
+        stack.worker("--collections", "docs", "--events"),
+        browser(monitor, folder) as opened,
+    ):
+        wait_until(lambda: "embedq-" in monitor.page("/workers?json=1"), 20)
+        yield opened
+
+
+def work(stack: Stack) -> None:
+    """All that a page may show: jobs that are done, in part or wholly dead, a stranger's, and a backlog."""
+    with stack.producer(source="shop") as producer:
+        texts = [{"id": str(number), "text": f"{CANARY} {number % 300}"} for number in range(600)]
+        producer.enqueue_many("docs", texts, lane="bulk")
+        producer.enqueue_many("products", texts)
+        producer.enqueue("docs", id="lone", text=CANARY)
+        stack.wait_until_done_of("docs")
+        producer.enqueue_many("docs", [dict(each, id=f"again {each['id']}") for each in texts])
+        producer.embed_query("docs", CANARY)
+        producer.delete("docs", ["lone"])
+    with stack.client() as client:
+        send(client, "", CANARY, f"{CANARY} too")
+        send(client, "", "\0")
+    stack.wait_until_done_of("docs")
+
+
+def send(client: Celery, *texts: str) -> None:
+    """Enqueue as a stranger, whose Celery tells monitors what it sends."""
+    client.conf.task_send_sent_event = True
+    job = {
+        "v": 1,
+        "collection": "docs",
+        "items": [{"id": str(at), "text": text} for at, text in enumerate(texts)],
+    }
+    client.send_task("embedq.embed", kwargs={"job": job}, queue="embedq.docs", ignore_result=True)
+
+
+def test_the_pages(stack: Stack, folder: Path) -> None:
+    """A person sees at one look what was done, what failed and why, what waits, and who works."""
+    with seen(stack, folder) as page:
+        work(stack)
+        check_tasks(page)
+        check_task(page)
+        check_failure(page)
+        check_queues(page)
+        check_workers(page)
+
+
+def check_tasks(page: Browser) -> None:
+    """A row a job, named by its collection, with what became of it."""
+    page.open("/tasks")
+    rows = "#tasks-table tbody tr"
+    wait_until(lambda: len(page.texts(rows)) >= ROWS, 20, lambda: "\n".join(page.texts(rows)))
+    shown = page.texts(rows)
+    assert len(shown) == ROWS
+    assert {each.split()[0] for each in shown} == {"embedq.embed:docs", "embedq.query:docs"}
+    assert shown[0].startswith("embedq.embed:docs FAILURE AllItemsDead: all 2 items are dead letters")
+    assert "PARTLY DEAD 3 items: 1 dead (1 text/text_empty), 2 stored; 2 texts, 1 cached," in shown[1]
+    assert any("SUCCESS 256 items: 256 stored; 256 texts, 256 cached, 0 tokens," in each for each in shown)
+    keep(page, "flower-tasks")
+
+
+def check_task(page: Browser) -> None:
+    """The page of one job, which the table leads to."""
+    follow(page, "256 items: 256 stored; 256 texts, 0 cached")
+    (shown,) = page.texts("#task-page")
+    assert "{'collection': 'docs', 'lane': 'bulk', 'items': 256, 'characters': " in shown
+    assert re.search(r"256 items: 256 stored; 256 texts, 0 cached, [\d,]+ tokens, [\d,]+ ms", shown)
+    keep(page, "flower-task")
+
+
+def check_failure(page: Browser) -> None:
+    """What failed says its class, the causes with their counts, and what to do."""
+    page.open("/tasks?state=FAILURE")
+    follow(page, "AllItemsDead")
+    (shown,) = page.texts("#task-page")
+    assert (
+        "AllItemsDead: all 2 items are dead letters (1 text/text_empty, 1 text/text_nul); "
+        "see `embedq dead-letters list`" in shown
+    )
+    assert "{'collection': 'docs', 'lane': 'live', 'items': 2, 'characters': 1}" in shown
+    keep(page, "flower-failure")
+
+
+def check_queues(page: Browser) -> None:
+    """What waits, of collections without a worker too."""
+    page.open("/broker")
+    docs, products = page.texts("#queue-table tbody tr")
+    assert docs.split()[:4] == ["docs", "0", "0", "0"]
+    assert products.split()[:4] == ["products", "0", "3", "0"]
+    assert page.texts("#workers, #waiting, #in-hand") == ["1", "3", "0"]
+    assert page.texts("#model-table tbody tr")[0].endswith("called as needed")
+    keep(page, "flower-queues")
+
+
+def check_workers(page: Browser) -> None:
+    """Who works, and what it has done."""
+    page.open("/workers")
+    wait_until(lambda: page.texts("#workers-online") == ["1"], 20)
+    keep(page, "flower-workers")
+    page.driver.find_element("css selector", "#workers-table tbody a").click()
+    wait_until(lambda: bool(page.texts("#workername")), 20)
+    keep(page, "flower-worker")
+
+
+def follow(page: Browser, result: str) -> None:
+    """From the table to the page of the first job with this result."""
+    path = f"//tr[contains(., '{result}')]//a[contains(@href, '/task/')]"
+    wait_until(lambda: bool(page.driver.find_elements("xpath", path)), 20)
+    page.driver.find_element("xpath", path).click()
+    wait_until(lambda: bool(page.texts("#task-page")), 20)
+
+
+def keep(page: Browser, name: str) -> None:
+    """A picture; its page says nothing of what was embedded."""
+    assert CANARY not in page.driver.page_source
+    assert page.picture(name).stat().st_size < LARGEST
