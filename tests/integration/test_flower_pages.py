@@ -20,8 +20,10 @@ from tests.support.stack import Stack, wait_until
 CANARY = "canary-sentence-that-no-page-may-show"
 LARGEST = 150_000
 """Bytes of a picture."""
-ROWS = 11
-"""Messages that ``work`` has done."""
+ROWS = 12
+"""Messages that ``work`` has done, and the one that its client tells of."""
+QUEUED = "5b1a9a5e-93b8-4b22-a1bd-6d3d3ea9a9a1"
+"""No worker has it."""
 
 
 @pytest.fixture
@@ -59,6 +61,7 @@ def work(stack: Stack) -> None:
     with stack.client() as client:
         send(client, "", CANARY, f"{CANARY} too")
         send(client, "", "\0")
+        client.send_task("embedq.embed", kwargs={"job": CANARY}, queue="embedq.products", task_id=QUEUED)
     stack.wait_until_done_of("docs")
 
 
@@ -91,9 +94,12 @@ def check_tasks(page: Browser) -> None:
     wait_until(lambda: len(page.texts(rows)) >= ROWS, 20, lambda: "\n".join(page.texts(rows)))
     shown = page.texts(rows)
     assert len(shown) == ROWS
-    assert {each.split()[0] for each in shown} == {"embedq.embed:docs", "embedq.query:docs"}
-    assert shown[0].startswith("embedq.embed:docs FAILURE AllItemsDead: all 2 items are dead letters")
-    assert "PARTLY DEAD 3 items: 1 dead (1 text/text_empty), 2 stored; 2 texts, 1 cached," in shown[1]
+    names = {"embedq.embed:docs", "embedq.query:docs", "embedq.embed:products"}
+    assert {each.split()[0] for each in shown} == names
+    failed = "embedq.embed:docs FAILURE AllItemsDead: all 2 items are dead letters"
+    assert any(each.startswith(failed) for each in shown)
+    partly = "PARTLY DEAD 3 items: 1 dead (1 text/text_empty), 2 stored; 2 texts, 1 cached,"
+    assert any(partly in each for each in shown)
     assert any("SUCCESS 256 items: 256 stored; 256 texts, 256 cached, 0 tokens," in each for each in shown)
     keep(page, "flower-tasks")
 
@@ -118,6 +124,9 @@ def check_failure(page: Browser) -> None:
     )
     assert "{'collection': 'docs', 'lane': 'live', 'items': 2, 'characters': 1}" in shown
     keep(page, "flower-failure")
+    page.open(f"/task/{QUEUED}")
+    assert "embedq.embed:products" in page.texts("#task-page")[0]
+    assert CANARY not in page.driver.page_source
 
 
 def check_queues(page: Browser) -> None:
@@ -125,8 +134,8 @@ def check_queues(page: Browser) -> None:
     page.open("/broker")
     docs, products = page.texts("#queue-table tbody tr")
     assert docs.split()[:4] == ["docs", "0", "0", "0"]
-    assert products.split()[:4] == ["products", "0", "3", "0"]
-    assert page.texts("#workers, #waiting, #in-hand") == ["1", "3", "0"]
+    assert products.split()[:4] == ["products", "0", "4", "0"]
+    assert page.texts("#workers, #waiting, #in-hand") == ["1", "4", "0"]
     assert page.texts("#model-table tbody tr")[0].endswith("called as needed")
     keep(page, "flower-queues")
 

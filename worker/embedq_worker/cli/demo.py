@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import sysconfig
+from importlib.util import find_spec
 from pathlib import Path
 
 import click
@@ -16,26 +17,33 @@ from embedq_worker.demo.run import Totals, run_demo
 from embedq_worker.demo.stopping import Stopped, StopSignals
 
 
-@click.command(epilog="Example: embedq demo")
-def demo() -> None:
+@click.command(epilog="Example: embedq demo --flower")
+@click.option(
+    "--flower", is_flag=True, help="Show jobs, queues and workers in Flower, until Enter or Ctrl-C."
+)
+def demo(flower: bool) -> None:
     """Embed the docstrings of Python's standard library, then ask them some questions.
 
     Starts a temporary Postgres with pgvector, Valkey, a local embedding model and a worker, and removes all
     of it at the end, also on Ctrl-C. Needs no key and no network, and takes some ten seconds.
     """
+    if flower and find_spec("flower") is None:
+        raise click.UsageError(
+            "`embedq demo --flower` needs the module flower: pip install 'embedq[worker,embedded,flower]'"
+        )
     _print_anything()
     _forget_postgres()
-    totals = _run()
+    totals = _run(with_flower=flower)
     click.echo("\n".join(_summary(totals)))
     click.echo(f'Next: run "{_next_command()}"; README.md goes on from there')
 
 
-def _run() -> Totals:
+def _run(*, with_flower: bool) -> Totals:
     """Run the demo; a signal ends with the exit code that shells give it, an error with 1."""
     stop = StopSignals()
     try:
         with stop:
-            return run_demo(stop)
+            return run_demo(stop, with_flower=with_flower)
     except (EmbedqError, Stopped) as error:
         # A terminal's Ctrl-C reaches initdb too, whose end is an error.
         if stop.received is not None:

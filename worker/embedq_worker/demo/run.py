@@ -14,6 +14,7 @@ from embedq.errors import EmbedqError
 from embedq.producer import Producer
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.demo.corpus import read_corpus, standard_library
+from embedq_worker.demo.monitor import DemoMonitor, hold, show
 from embedq_worker.demo.questions import COLLECTION, QUESTIONS, ask, count_tokens, shown_sql
 from embedq_worker.demo.screen import Show, progress, show_answers, show_sql, step
 from embedq_worker.demo.stopping import StopSignals
@@ -56,33 +57,41 @@ class _Demo(NamedTuple):
     settings: Settings
     connection: Connection
     collection: Collection
+    monitor: DemoMonitor | None
 
 
-def run_demo(stop: StopSignals) -> Totals:
+def run_demo(stop: StopSignals, *, with_flower: bool = False) -> Totals:
     """Run it; when it returns or raises, no process and no file is left.
 
-    Raises ``Stopped`` after a signal, and ``EmbedqError``, whose message may have several lines.
+    With Flower it goes on until somebody has looked. Raises ``Stopped`` after a signal, and ``EmbedqError``,
+    whose message may have several lines.
     """
-    with _started() as demo, stop.interruptible():
+    with _started(with_flower=with_flower) as demo, stop.interruptible():
         try:
-            return _work(demo)
+            totals = _work(demo)
+            if demo.monitor is not None:
+                hold(stop, demo.monitor)
+            return totals
         except EmbedqError:
             _check_running(demo)
             raise
 
 
 @contextmanager
-def _started() -> Iterator[_Demo]:
+def _started(*, with_flower: bool) -> Iterator[_Demo]:
     with ExitStack() as cleanup:
         with step("Starting Postgres with pgvector, Valkey and a local embedding model"):
             stack = cleanup.enter_context(EmbeddedStack())
         settings = Settings.from_environment(stack.environment)
         connection = cleanup.enter_context(open_database(settings))
         collection = _create(connection, settings)
-        worker = cleanup.enter_context(DemoWorker(stack.environment))
+        # Events from the first message on: Flower asks for them every few seconds only.
+        arguments = ["--events"] if with_flower else []
+        worker = cleanup.enter_context(DemoWorker(stack.environment, arguments))
         click.echo("Started a worker: `embedq worker`")
+        monitor = cleanup.enter_context(DemoMonitor(stack.environment)) if with_flower else None
         cleanup.callback(click.echo, "\nStopping the worker and the servers, removing their files.")
-        yield _Demo(stack, worker, settings, connection, collection)
+        yield _Demo(stack, worker, settings, connection, collection, monitor)
 
 
 def _create(connection: Connection, settings: Settings) -> Collection:
@@ -100,6 +109,9 @@ def _create(connection: Connection, settings: Settings) -> Collection:
 def _work(demo: _Demo) -> Totals:
     texts = _read_texts()
     demo.worker.wait()
+    if demo.monitor is not None:
+        demo.monitor.wait()
+        show(demo.monitor)
     with Producer(
         demo.settings.broker_url, key_prefix=demo.settings.key_prefix, source="embedq demo"
     ) as producer:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -18,8 +18,9 @@ _READY = " ready."
 class DemoWorker:
     """A worker process for a stack's ``environment``: a context manager. ``wait`` until it is ready."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
+    def __init__(self, environment: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
         self._environment = {**server_environment(), **environment}
+        self._command = [sys.executable, "-P", "-m", "embedq.cli", "worker", *arguments]
         self._folder: Path | None = None
         self._process: ServerProcess | None = None
 
@@ -28,7 +29,7 @@ class DemoWorker:
         try:
             self._process = ServerProcess(
                 "the worker",
-                [sys.executable, "-P", "-m", "embedq.cli", "worker"],
+                self._command,
                 log=self._folder / "worker.log",
                 stop_signal=signal.SIGTERM,
                 temporary=self._folder,
