@@ -9,6 +9,7 @@ import msgspec
 
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.loading import FACTS, USER_KEYS
+from embedq_worker.flower.access import Access
 from embedq_worker.settings import Settings, WorkerSettings
 from tests.docs.docstrings import field_docs
 
@@ -72,9 +73,9 @@ def render() -> str:
 
 
 def _variables() -> dict[str, str]:
-    """Variable → what ``Settings`` says of it: a field's text begins with its variable."""
+    """Variable → what the code says of it: a field's text begins with its variable."""
     found = {}
-    for text in field_docs(Settings).values():
+    for text in (*field_docs(Settings).values(), *field_docs(Access).values()):
         if match := re.match(r"`(EMBEDQ_[A-Z_]+)`", text):
             found[match[1]] = text.removeprefix(match[0]).lstrip(":, ")
     return found

@@ -70,6 +70,7 @@ def test_a_job_that_died_in_part_is_no_success() -> None:
     """Celery knows success and failure only."""
     assert readable(task(result={"items": 2, "stored": 1, "dead": 1})).state == PARTLY_DEAD
     assert readable(task(result={"items": 2, "stored": 2})).state == "SUCCESS"
+    assert readable(task(result=dict(MANY))).retries == 3
 
 
 def test_a_failure_in_words() -> None:

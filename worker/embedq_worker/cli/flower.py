@@ -11,6 +11,8 @@ from embedq_worker.cli.session import reachable
 from embedq_worker.errors import WorkerError
 from embedq_worker.flower.access import Access
 from embedq_worker.flower.server import Options, serve
+from embedq_worker.logs.form import read_form
+from embedq_worker.logs.setup import set_up_logs
 from embedq_worker.settings import Settings
 
 
@@ -38,7 +40,7 @@ def flower(port: int, address: str, read_write: bool, check: bool) -> None:
         _check(access, reachable(address), port)
         return
     access.check(address, is_read_only=not read_write)
-    logging.basicConfig(level=logging.WARNING, format="[%(asctime)s: %(levelname)s] %(message)s")
+    set_up_logs(logging.WARNING, form=read_form())
 
     def listening(actual: int) -> None:
         shown = f"[{address}]" if ":" in address else address

@@ -18,7 +18,7 @@ from embedq_worker.embedded.process import ServerProcess, private_folder, remove
 
 
 class DemoMonitor:
-    """Flower for a stack's ``environment``: a context manager. ``url`` is known when ``wait`` has returned."""
+    """Flower for a stack's ``environment``: a context manager. ``url`` is known once it answers."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = {**server_environment(), **environment, "PYTHONUNBUFFERED": "1"}

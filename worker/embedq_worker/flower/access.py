@@ -22,7 +22,11 @@ class Access(NamedTuple):
     """The one user; without a password everybody may look who can reach a loopback address."""
 
     user: str = DEFAULT_USER
+    """``EMBEDQ_FLOWER_USER``: the user whom ``embedq flower`` lets in. Default "embedq"."""
+
     password: Secret | None = None
+    """``EMBEDQ_FLOWER_PASSWORD``, or what is in ``EMBEDQ_FLOWER_PASSWORD_FILE``: that user's password.
+    Default: none, and ``embedq flower`` listens on loopback addresses only."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] = os.environ) -> Access:

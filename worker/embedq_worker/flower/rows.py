@@ -25,6 +25,7 @@ def readable(task: Any) -> Any:
     if isinstance(task.result, dict):
         if task.result.get("dead") and task.state == "SUCCESS":
             task.state = PARTLY_DEAD
+        task.retries = task.result.get("retries", 0)  # of calls: Celery knows none of ours
         task.result = in_words(task.result)
     elif task.exception:
         task.result = _exception(task.exception)
