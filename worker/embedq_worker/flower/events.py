@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any
@@ -13,9 +12,10 @@ from flower.events import Events, EventsState
 from tornado.ioloop import IOLoop
 
 from embedq.contract import queue_parts
+from embedq_worker.logs import get_logger
 from embedq_worker.tasks import OWN_TASKS
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 AGAIN = 2.0
 """Seconds until a broker that went away is tried again. Flower itself doubles its wait, without an end."""
@@ -68,10 +68,11 @@ class FleetEvents(Events):
                     receiver = EventReceiver(connection, handlers={"*": self.on_event}, app=self.capp)
                     receiver.capture(limit=None, timeout=None, wakeup=True)
             except Exception as error:
-                logger.warning(
-                    "no events from the broker (%s), trying again; check that Redis runs and can be reached",
-                    type(error).__name__,
+                sentence = (
+                    "Flower hears no events from the broker ({error}), trying again; check that Redis runs and "
+                    "can be reached"
                 )
+                logger.warning("events_unheard", sentence, error=type(error).__name__)
                 time.sleep(AGAIN)
 
     def _worker_joined(self, worker: Any) -> None:
