@@ -14,6 +14,7 @@ from typing import LiteralString
 _NAMED = re.compile(r"^-- name: (\w+)\n(?:--[^\n]*\n)*(.*?)\s*(?=^-- name: |\Z)", re.MULTILINE | re.DOTALL)
 
 
+@cache
 def _read(folder: str) -> dict[str, LiteralString]:
     entries = sorted(files(__name__).joinpath(folder).iterdir(), key=lambda entry: entry.name)
     return {each.name.removesuffix(".sql"): each.read_text("utf-8") for each in entries if each.is_file()}

@@ -23,9 +23,9 @@ from embedq_worker.errors import (
     VectorTooLong,
 )
 from embedq_worker.store import collections as stored
+from embedq_worker.store import row_counts
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import (
-    count_rows,
     create_collection,
     drop_collection,
     get_collection,
@@ -36,6 +36,7 @@ from embedq_worker.store.dead_letters import count_dead_letters
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.queues import purge, waiting
 from embedq_worker.store.registry import publish_registry
+from embedq_worker.store.row_counts import count_rows
 
 MODEL = Model(id="small", dimensions=8, allowed_dimensions=DimensionRange(min=1, max=5000))
 
@@ -286,7 +287,7 @@ def test_many_rows_are_estimated(connection: Connection, monkeypatch: pytest.Mon
         "INSERT INTO docs (id, content, embedding, version)"
         " SELECT i::text, '', '[1,1,1,1,1,1,1,1]', 1 FROM generate_series(1, 50) AS i"
     )
-    monkeypatch.setattr(stored, "COUNTED_ROWS", 20)
+    monkeypatch.setattr(row_counts, "COUNTED_ROWS", 20)
 
     assert (count_rows(connection, made) or 0) >= 21
 

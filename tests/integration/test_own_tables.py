@@ -12,11 +12,12 @@ from psycopg import errors
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import BadDimensions, CollectionConflict, StoreError
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.collections import count_rows, create_collection, drop_collection, list_collections
+from embedq_worker.store.collections import create_collection, drop_collection, list_collections
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.indexes import build_index, drop_index
 from embedq_worker.store.migrations import apply_migrations
 from embedq_worker.store.own_table import OwnNames, find_own_table
+from embedq_worker.store.row_counts import count_rows
 from tests.support.roles import name_in, role
 
 MODEL = Model(id="small", dimensions=8, allowed_dimensions=DimensionRange(min=1, max=5000))

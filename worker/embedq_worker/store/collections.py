@@ -18,9 +18,7 @@ from embedq_worker.store.functions import drop_functions, make_functions, search
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.own_table import OwnTable, check_room, has_columns
 from embedq_worker.store.quantization import MOST_DIMENSIONS
-
-COUNTED_ROWS = 100_000
-"""Up to here rows are counted, above they are estimated."""
+from embedq_worker.store.row_counts import count_rows
 
 
 def list_collections(connection: Connection) -> list[Collection]:
@@ -148,22 +146,6 @@ def renew_functions(connection: Connection) -> None:
             is_settled = _keep_from_indexes(connection, collection)
             by = None if is_settled else searched_by(connection, collection)
             make_functions(connection, collection, by)
-
-
-def count_rows(connection: Connection, collection: Collection) -> int | None:
-    """Rows with a vector in a collection's table, exact up to ``COUNTED_ROWS``.
-
-    None if somebody dropped the table or renamed a column. Raises ``StoreError``.
-    """
-    with store_errors(f"the rows of collection {collection.name!r} were not counted"):
-        if _relation(connection, collection) is None or not has_columns(connection, collection):
-            return None
-        composed = sql.SQL(template("count_rows")).format(
-            table=collection.table, vectors=sql.Identifier(collection.vector_column)
-        )
-        named = {"table": collection.table.as_string(connection), "limit": COUNTED_ROWS}
-        row = connection.execute(composed, named).fetchone()
-    return int(row[0]) if row else None
 
 
 def column_type(

@@ -6,6 +6,7 @@ planner inlines it and sees the index. A function is known as embedq's by the be
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, LiteralString, NamedTuple
 
 import msgspec
@@ -15,6 +16,7 @@ from embedq_sql import statement, template
 from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.connections import Connection
+from embedq_worker.store.places import places
 from embedq_worker.store.quantization import ordering
 from embedq_worker.store.vector_index import usable_quantization
 
@@ -85,10 +87,13 @@ def make_functions(
 def searched_by(connection: Connection, collection: Collection) -> Quantization:
     """What the functions search by as they are now, whether or not there is such an index; none where there
     are no functions. Raises the driver's errors."""
-    named = {"schema": collection.table_schema, "name": f"{collection.name}_search"}
-    row = connection.execute(statement("searched_by"), named).fetchone()
-    found: Quantization = msgspec.convert(row[0] if row else "none", Quantization)
-    return found
+    return searched_by_each(connection, [collection])[0]
+
+
+def searched_by_each(connection: Connection, collections: Sequence[Collection]) -> list[Quantization]:
+    """The same of each collection, in one statement."""
+    rows = connection.execute(statement("searched_by"), places(collections))
+    return [msgspec.convert(by, Quantization) for _, by in rows]
 
 
 def drop_functions(connection: Connection, collection: Collection) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from embedq_sql import statement
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.places import places
 
 _LOADING = "building index: loading tuples"
 
@@ -43,7 +45,12 @@ def progress(connection: Connection, pid: int) -> Progress | None:
 
 def progress_of(connection: Connection, collection: Collection) -> Progress | None:
     """How far a build of an index of the collection's table is, whoever runs it. Raises ``StoreError``."""
-    named = {"schema": collection.table_schema, "table": collection.table_name}
+    return progress_of_each(connection, [collection])[0]
+
+
+def progress_of_each(connection: Connection, collections: Sequence[Collection]) -> list[Progress | None]:
+    """The same of each collection, in one statement."""
     with store_errors("the progress was not read"):
-        row = connection.execute(statement("table_index_progress"), named).fetchone()
-    return Progress(*row) if row else None
+        rows = connection.execute(statement("table_index_progress"), places(collections))
+        found = {number: Progress(*row) for number, *row in rows}
+    return [found.get(number) for number in range(1, len(collections) + 1)]

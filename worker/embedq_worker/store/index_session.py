@@ -9,9 +9,9 @@ import msgspec
 
 from embedq_sql import statement
 from embedq_worker.store.collection import Collection, Quantization
-from embedq_worker.store.collections import count_rows
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.index_size import graph_bytes
+from embedq_worker.store.row_counts import count_rows
 
 MOST_MEMORY = 1 << 30
 """Bytes for a build unless told otherwise, where a quarter of ``effective_cache_size`` is not more."""

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from embedq_sql import statement
 from embedq_worker.store.collection import Collection, Quantization
-from embedq_worker.store.collections import count_rows
 from embedq_worker.store.connections import Connection, store_errors
-from embedq_worker.store.functions import searched_by
-from embedq_worker.store.index_progress import Progress, progress_of
+from embedq_worker.store.functions import searched_by_each
+from embedq_worker.store.index_progress import Progress, progress_of_each
 from embedq_worker.store.index_size import disk_bytes
-from embedq_worker.store.index_steps import is_valid
-from embedq_worker.store.vector_index import VectorIndex, vector_indexes
+from embedq_worker.store.places import places
+from embedq_worker.store.row_counts import Rows, row_counts
+from embedq_worker.store.table_facts import TableFacts, table_facts
+from embedq_worker.store.vector_index import VectorIndex, vector_indexes_of
 
 
 class IndexStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -64,67 +66,85 @@ class IndexReport(msgspec.Struct, frozen=True, kw_only=True):
     indexes: list[IndexStatus]
 
 
-class _Table(NamedTuple):
-    dead_rows: int
-    vacuumed_ago: float | None
-    statistics_for: float
-    shared_buffers: int
-    effective_cache_size: int
-    is_locked: bool
+class _Usage(NamedTuple):
+    bytes: int
+    scans: int
+    valid: bool
+    kind: str
+    """The access method."""
+
+
+class _Seen(NamedTuple):
+    """What was found of one collection."""
+
+    facts: TableFacts
+    rows: Rows | None
+    vectors: list[VectorIndex]
+    usage: dict[str, _Usage]
+    searched_by: Quantization
+    building: Progress | None
 
 
 def index_report(connection: Connection, collection: Collection) -> IndexReport:
     """How a collection's indexes stand. Raises ``StoreError``."""
-    rows = count_rows(connection, collection)
-    with store_errors(f"the indexes of collection {collection.name!r} were not looked at"):
-        table = _table(connection, collection)
-        usage = _usage(connection, collection)
-        has_full_text = is_valid(connection, collection, collection.full_text_index_name)
-        by = searched_by(connection, collection)
-    vectors = vector_indexes(connection, collection)
-    indexes = [_vector_status(collection, each, rows or 0, *usage.get(each.name, (0, 0))) for each in vectors]
-    if has_full_text is not None:
-        name = collection.full_text_index_name
-        indexes.append(_full_text_status(name, has_full_text, *usage.get(name, (0, 0))))
-    building = progress_of(connection, collection)
+    facts = table_facts(connection, [collection])
+    return index_reports(connection, [collection], facts, row_counts(connection, [collection], facts))[0]
+
+
+def index_reports(
+    connection: Connection,
+    collections: Sequence[Collection],
+    facts: Sequence[TableFacts],
+    rows: Sequence[Rows | None],
+) -> list[IndexReport]:
+    """How the indexes of each stand, by its table's facts and rows: in as many statements as for one."""
+    with store_errors("the collections' indexes were not looked at"):
+        usage = _usage(connection, collections)
+        by = searched_by_each(connection, collections)
+    vectors = vector_indexes_of(connection, collections)
+    building = progress_of_each(connection, collections)
+    seen = map(_Seen, facts, rows, vectors, usage, by, building)
+    return [_report(collection, each) for collection, each in zip(collections, seen, strict=True)]
+
+
+def _usage(connection: Connection, collections: Sequence[Collection]) -> list[dict[str, _Usage]]:
+    found: list[dict[str, _Usage]] = [{} for _ in collections]
+    for number, name, *row in connection.execute(statement("index_usage"), places(collections)):
+        found[number - 1][name] = _Usage(*row)
+    return found
+
+
+def _report(collection: Collection, seen: _Seen) -> IndexReport:
+    facts, rows = seen.facts, seen.rows.stored if seen.rows else None
     return IndexReport(
         collection=collection.name,
         quantization=collection.quantization,
-        searched_by=by,
+        searched_by=seen.searched_by,
         rows=rows,
-        dead_rows=table.dead_rows,
-        vacuumed_ago=table.vacuumed_ago,
-        statistics_for=table.statistics_for,
-        shared_buffers=table.shared_buffers,
-        effective_cache_size=table.effective_cache_size,
-        is_worked_on=table.is_locked or building is not None,
-        building=_building(building) if building else None,
-        indexes=indexes,
+        dead_rows=facts.dead_rows,
+        vacuumed_ago=facts.vacuumed_ago,
+        statistics_for=facts.statistics_for,
+        shared_buffers=facts.shared_buffers,
+        effective_cache_size=facts.effective_cache_size,
+        is_worked_on=facts.is_locked or seen.building is not None,
+        building=_building(seen.building) if seen.building else None,
+        indexes=_indexes(collection, seen, rows or 0),
     )
 
 
-def _table(connection: Connection, collection: Collection) -> _Table:
-    row = connection.execute(statement("table_facts"), _names(collection)).fetchone()
-    assert row is not None  # it is one of aggregates and settings
-    return _Table(*row)
+def _indexes(collection: Collection, seen: _Seen, rows: int) -> list[IndexStatus]:
+    """An index that appeared between two statements has no size yet."""
+    nothing = _Usage(0, 0, False, "")
+    indexes = [
+        _vector_status(collection, each, rows, seen.usage.get(each.name, nothing)) for each in seen.vectors
+    ]
+    full_text = seen.usage.get(collection.full_text_index_name, nothing)
+    if full_text.kind == "gin":
+        indexes.append(_full_text_status(collection.full_text_index_name, full_text))
+    return indexes
 
 
-def _usage(connection: Connection, collection: Collection) -> dict[str, tuple[int, int]]:
-    rows = connection.execute(statement("index_usage"), _names(collection))
-    return {name: (size, scans) for name, size, scans in rows}
-
-
-def _names(collection: Collection) -> dict[str, object]:
-    return {
-        "schema": collection.table_schema,
-        "table": collection.table_name,
-        "collection_id": collection.id,
-    }
-
-
-def _vector_status(
-    collection: Collection, index: VectorIndex, rows: int, size: int, scans: int
-) -> IndexStatus:
+def _vector_status(collection: Collection, index: VectorIndex, rows: int, usage: _Usage) -> IndexStatus:
     named = dict(option.split("=", 1) for option in index.options)
     is_known = index.valid and index.quantization is not None and "lists" not in named
     needed = None
@@ -136,22 +156,22 @@ def _vector_status(
         valid=index.valid,
         quantization=index.quantization,
         options=index.options,
-        bytes=size,
+        bytes=usage.bytes,
         needed_bytes=needed,
-        scans=scans,
+        scans=usage.scans,
     )
 
 
-def _full_text_status(name: str, valid: bool, size: int, scans: int) -> IndexStatus:
+def _full_text_status(name: str, usage: _Usage) -> IndexStatus:
     return IndexStatus(
         name=name,
         kind="full text",
-        valid=valid,
+        valid=usage.valid,
         quantization=None,
         options=[],
-        bytes=size,
+        bytes=usage.bytes,
         needed_bytes=None,
-        scans=scans,
+        scans=usage.scans,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from embedq_sql import statement
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.places import places
 
 
 class VectorIndex(NamedTuple):
@@ -22,14 +24,16 @@ class VectorIndex(NamedTuple):
 
 def vector_indexes(connection: Connection, collection: Collection) -> list[VectorIndex]:
     """The indexes on the collection's vectors, whoever made them. Raises ``StoreError``."""
-    named = {
-        "schema": collection.table_schema,
-        "table": collection.table_name,
-        "column": collection.vector_column,
-        "dimensions": collection.dimensions,
-    }
-    with store_errors(f"the indexes of collection {collection.name!r} were not read"):
-        return [VectorIndex(*row) for row in connection.execute(statement("vector_indexes"), named)]
+    return vector_indexes_of(connection, [collection])[0]
+
+
+def vector_indexes_of(connection: Connection, collections: Sequence[Collection]) -> list[list[VectorIndex]]:
+    """The same of each collection, in one statement."""
+    found: list[list[VectorIndex]] = [[] for _ in collections]
+    with store_errors("the indexes on the collections' vectors were not read"):
+        for number, *row in connection.execute(statement("vector_indexes"), places(collections)):
+            found[number - 1].append(VectorIndex(*row))
+    return found
 
 
 def usable_quantization(connection: Connection, collection: Collection) -> Quantization:
