@@ -83,6 +83,7 @@ def test_postgres_stops_in_the_midst_of_writes(stack: Stack, postgres_server: Po
         all_stored_and_paid_once(stack)
         wait_until(lambda: "the database serves again" in worker.output, 10)
     assert "ERROR" not in worker.output
+    assert stack.sql("SELECT sum(texts) FROM embedq.usage") == [(len(ITEMS),)]  # each was charged once
 
 
 def test_postgres_falls_silent(stack: Stack) -> None:

@@ -12,17 +12,23 @@ from embedq_worker.api.client import ApiClient
 from embedq_worker.api.request import Purpose
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.purse import Purse
 from embedq_worker.engine.texts import Shape
+from embedq_worker.engine.usage import Usage
 from embedq_worker.engine.work import Vector, content_hash
 from embedq_worker.errors import ApiError
 from embedq_worker.limiter import Flow, Limiter
 from embedq_worker.settings import Settings
+from embedq_worker.store.usage import UsagePurpose
 
 DIMENSIONS = 64
 
 
 class Asker:
     """Waits for one vector."""
+
+    source: str | None = None
+    purpose: UsagePurpose = "documents"
 
     def __init__(self) -> None:
         self.done = asyncio.Event()
@@ -52,7 +58,12 @@ class Office(NamedTuple):
     def dispatcher(self, model: Model) -> Dispatcher:
         """Open the dispatcher of a model."""
         dispatcher = Dispatcher(
-            model, client=self.client, limiter=self.limiter, batch_wait=0.0, retry_time=60.0
+            model,
+            client=self.client,
+            limiter=self.limiter,
+            purse=Purse(model, Usage()),
+            batch_wait=0.0,
+            retry_time=60.0,
         )
         self.running.append(asyncio.create_task(dispatcher.run()))
         return dispatcher

@@ -16,10 +16,13 @@ from embedq_worker.api.request import Purpose
 from embedq_worker.api.response import Answer
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.purse import Purse
 from embedq_worker.engine.texts import Shape
+from embedq_worker.engine.usage import Usage
 from embedq_worker.engine.work import Vector
 from embedq_worker.errors import ApiError, BadInput, Refused
 from embedq_worker.limiter import Flow, Grant, Limiter, Limits, Outcome, Want
+from embedq_worker.store.usage import UsagePurpose
 
 SHAPE = Shape(4, "document")
 QUERY = Shape(4, "query")
@@ -123,7 +126,10 @@ class FakeClient:
 class Waiter:
     """Waits for one vector, and keeps what it is told."""
 
-    def __init__(self) -> None:
+    purpose: UsagePurpose = "documents"
+
+    def __init__(self, source: str | None = None) -> None:
+        self.source = source
         self.tokens: list[int] = []
         self.errors: list[ApiError] = []
         self.attempts = 0
@@ -153,12 +159,14 @@ class Bed:
     def __init__(self, *, batch_wait: float = 0.0, retry_time: float = 60.0, inputs: int = 8) -> None:
         self.client = FakeClient()
         self.may_call = True
+        self.usage = Usage()
         limiter = FakeLimiter()
         self.model = Model(id="m", dimensions=4, max_inputs=inputs, max_concurrency=3, requests_per_minute=50)
         self.dispatcher = Dispatcher(
             self.model,
             client=cast("ApiClient", self.client),
             limiter=cast("Limiter", limiter),
+            purse=Purse(self.model, self.usage),
             batch_wait=batch_wait,
             retry_time=retry_time,
             may_call=lambda: self.may_call,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from embedq_worker.engine.batcher import Batcher
 from embedq_worker.engine.texts import WaitingText
 from embedq_worker.limiter import Flow
+from tests.support.dispatching import Waiter
 
 _keys = count()
 
@@ -28,7 +29,7 @@ class Limits:
 def text(collection: str = "a", *, length: int = 1, tokens: int = 1, arrived: float = 0.0) -> WaitingText:
     """A waiting text of so many characters and estimated tokens."""
     key = next(_keys).to_bytes(8, "big")
-    return WaitingText(key, "x" * length, tokens, arrived, Flow("bulk", collection))
+    return WaitingText(key, "x" * length, tokens, arrived, Flow("bulk", collection), Waiter())
 
 
 def filled(limits: Limits, texts: list[WaitingText]) -> Batcher:

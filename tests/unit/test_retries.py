@@ -10,6 +10,7 @@ import pytest
 from embedq_worker.engine.retries import Retries
 from embedq_worker.engine.texts import Batch, Shape, WaitingText
 from embedq_worker.limiter import Flow, Want
+from tests.support.dispatching import Waiter
 
 LIVE, BULK = Flow("live", "docs"), Flow("bulk", "docs")
 SHAPE = Shape(4, "document")
@@ -17,7 +18,7 @@ SHAPE = Shape(4, "document")
 
 def batch(tokens: int = 1, flow: Flow = BULK) -> Batch:
     """A batch of one text."""
-    return Batch([WaitingText(b"key", "text", tokens, 0.0, flow)], SHAPE)
+    return Batch([WaitingText(b"key", "text", tokens, 0.0, flow, Waiter())], SHAPE)
 
 
 def test_each_flow_has_its_own_line() -> None:

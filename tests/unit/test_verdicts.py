@@ -15,6 +15,7 @@ from embedq_worker.engine.texts import WaitingText
 from embedq_worker.engine.verdicts import outcome_of, outcome_of_answer
 from embedq_worker.errors import ApiError, BadInput, MalformedAnswer, MalformedCode, Refused, Transient
 from embedq_worker.limiter import Flow
+from tests.support.dispatching import Waiter
 
 
 @pytest.mark.parametrize(
@@ -74,7 +75,9 @@ def test_what_the_service_wishes_goes_along() -> None:
 
 texts = st.lists(
     st.builds(
-        lambda length, tokens, name: WaitingText(b"", "x" * length, tokens, 0.0, Flow("bulk", name)),
+        lambda length, tokens, name: WaitingText(
+            b"", "x" * length, tokens, 0.0, Flow("bulk", name), Waiter()
+        ),
         st.integers(1, 500),
         st.integers(1, 500),
         st.sampled_from("abc"),

@@ -16,6 +16,7 @@ from embedq_worker.api.client import ApiClient
 from embedq_worker.api.response import Answer
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.batcher import Batcher
+from embedq_worker.engine.purse import Purse
 from embedq_worker.engine.retries import Retries
 from embedq_worker.engine.sizes import Sizes
 from embedq_worker.engine.steady import steadily
@@ -40,7 +41,7 @@ _ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
 
 
 class Dispatcher:
-    """Calls the API for one model; times in seconds."""
+    """Calls the API for one model; times in seconds. ``purse`` pays for what was answered."""
 
     def __init__(
         self,
@@ -50,9 +51,11 @@ class Dispatcher:
         limiter: Limiter,
         batch_wait: float,
         retry_time: float,
+        purse: Purse,
         may_call: Callable[[], bool] = lambda: True,
     ) -> None:
         self._model = model
+        self._purse = purse
         self._client = client
         self._batch_wait = batch_wait
         self._retry_time = retry_time
@@ -84,12 +87,12 @@ class Dispatcher:
             return
         waiting = self._asked.get((shape, key))
         if waiting is None:
-            waiting = WaitingText(key, text, self._estimator.estimate(text), monotonic(), flow)
+            waiting = WaitingText(key, text, self._estimator.estimate(text), monotonic(), flow, waiter)
             self._asked[shape, key] = waiting
             self._batcher(shape, flow.lane).add(waiting)
             self._changed.set()
         elif flow.lane == "live" and waiting.flow.lane == "bulk":
-            self._bring_forward(waiting, shape, flow)
+            self._bring_forward(waiting, shape, flow, waiter)
         waiting.waiters.append(waiter)
 
     @property
@@ -135,9 +138,9 @@ class Dispatcher:
             self._batchers[shape, lane] = Batcher(self._model, self._sizes.most(), monotonic)
         return self._batchers[shape, lane]
 
-    def _bring_forward(self, text: WaitingText, shape: Shape, flow: Flow) -> None:
+    def _bring_forward(self, text: WaitingText, shape: Shape, flow: Flow, payer: Waiter) -> None:
         if self._batcher(shape, text.flow.lane).remove(text):
-            text.flow = flow
+            text.flow, text.payer = flow, payer
             self._batcher(shape, flow.lane).add(text)
             self._changed.set()
 
@@ -298,6 +301,7 @@ class Dispatcher:
             logger.error("call_broken_off", sentence, model=self._model.id, **failure(error))
 
     def _answered(self, batch: Batch, answer: Answer) -> None:
+        self._purse.pay(batch.texts, answer.tokens)
         tokens = shares(batch.texts, answer.tokens)
         for text, vector, share in zip(batch.texts, answer.vectors, tokens, strict=True):
             del self._asked[batch.shape, text.key]

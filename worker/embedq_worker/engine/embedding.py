@@ -25,6 +25,7 @@ from embedq_worker.limiter import Flow
 from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.rows import Part
+from embedq_worker.store.usage import UsagePurpose
 
 logger = get_logger(__name__)
 
@@ -224,6 +225,7 @@ class _Whole:
     """An item whose text is its only part. Most are: it costs one object an item, and no more."""
 
     __slots__ = ("_embeddings", "_item")
+    purpose: UsagePurpose = "documents"
 
     def __init__(self, embeddings: Embeddings, item: RunningItem) -> None:
         self._embeddings = embeddings
@@ -232,6 +234,10 @@ class _Whole:
     @property
     def is_gone(self) -> bool:
         return self._embeddings.is_over or self._item.job.is_released
+
+    @property
+    def source(self) -> str | None:
+        return self._item.job.source
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
         item = self._item
@@ -343,6 +349,7 @@ class _WaitingPart:
     """A part that waits for its vector."""
 
     __slots__ = ("_whole", "asked", "content", "refusals", "vector")
+    purpose: UsagePurpose = "documents"
 
     def __init__(self, whole: _InParts, content: str, refusals: int) -> None:
         self._whole = whole
@@ -362,6 +369,10 @@ class _WaitingPart:
     @property
     def is_gone(self) -> bool:
         return self._whole.is_gone
+
+    @property
+    def source(self) -> str | None:
+        return self.item.job.source
 
     def cut(self, text: str) -> list[_WaitingPart]:
         """Ask for the beginning of the content alone; the content is stored all the same."""

@@ -26,11 +26,12 @@ from embedq_worker.store.database import Database
 from embedq_worker.store.fill_message import Fill
 from embedq_worker.store.filler import Filler, Unfilled
 from embedq_worker.store.rows import Filled
+from embedq_worker.store.usage import UsagePurpose
 
 logger = get_logger(__name__)
 
 SOURCE = "embedq collection migrate"
-"""The source of dead letters of texts that the other model refuses: their items are stored all the same."""
+"""Who fills. A dead letter from it: the other model refuses a text, and its item is stored all the same."""
 _LOOKS = 3
 """Times that the registry is read again for one fill."""
 Bury = Callable[[DeadLetter, Callable[[], None]], None]
@@ -205,6 +206,8 @@ class _WaitingRow:
     """A row that waits for its vector."""
 
     __slots__ = ("_filling", "_row", "_rows", "key")
+    source: str | None = SOURCE
+    purpose: UsagePurpose = "fill"
 
     def __init__(self, filling: Filling, row: Unfilled, rows: _Rows) -> None:
         self._filling = filling

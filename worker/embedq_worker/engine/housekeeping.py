@@ -15,6 +15,7 @@ from embedq_worker.logs import get_logger
 from embedq_worker.settings import WorkerSettings
 from embedq_worker.store.database import Database
 from embedq_worker.store.retention import BATCH, remove_texts, remove_tombstones
+from embedq_worker.store.usage import forget_reports
 from embedq_worker.store.vector_cache import forget_unused
 
 logger = get_logger(__name__)
@@ -63,6 +64,7 @@ class Housekeeping:
         if tombstones:
             sentence = "{ids} ids deleted more than {days:g} days ago were forgotten"
             logger.info("tombstones_removed", sentence, ids=tombstones, days=days)
+        await forget_reports(self._database)
         if self._worker.vector_cache_days:
             await forget_unused(self._database, self._worker.vector_cache_days)
 

@@ -29,6 +29,7 @@ from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.queries import Queries
 from embedq_worker.engine.taking import Taking
 from embedq_worker.engine.texts import Asker
+from embedq_worker.engine.usage_keeper import UsageKeeper
 from embedq_worker.limiter import Limiter
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
@@ -61,6 +62,7 @@ class Parts:
         )
         self._client = ApiClient(settings)
         self._burials = BurialQueue(self._database)
+        self._usage = UsageKeeper(self._database)
         self._caches = Caches(settings, self._database)
         self._queries = Queries(self._redis, settings.key_prefix)
         self._directory = Directory(
@@ -87,7 +89,7 @@ class Parts:
 
     async def open(self, chores: Sequence[Coroutine[Any, Any, None]]) -> None:
         """Start all of them; ``chores`` run beside them."""
-        works = [*chores, self._burials.run(), self._directory.keep_current()]
+        works = [*chores, self._burials.run(), self._directory.keep_current(), self._usage.run()]
         self._tasks = [asyncio.create_task(work) for work in works]
         await self._database.open()
         await self._client.__aenter__()
@@ -138,6 +140,7 @@ class Parts:
         await self._burials.finish()
         await self._queries.finish()
         await self._caches.finish()
+        await self._usage.finish()
 
     async def _finish_wanted(self) -> None:
         try:
@@ -240,6 +243,7 @@ class Parts:
                 limiter=self._limiter,
                 batch_wait=worker.batch_wait,
                 retry_time=worker.retry_time,
+                purse=self._usage.purse(model),
                 may_call=self._may_call,
             )
             self._dispatching.append(asyncio.create_task(dispatcher.run()))

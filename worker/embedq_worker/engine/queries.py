@@ -23,6 +23,7 @@ from embedq_worker.engine.work import Hold, Outcome, Vector, content_hash
 from embedq_worker.errors import ApiError, NotCalled
 from embedq_worker.limiter import Flow
 from embedq_worker.logs import get_logger
+from embedq_worker.store.usage import UsagePurpose
 
 logger = get_logger(__name__)
 
@@ -100,6 +101,8 @@ class _WaitingQuery:
     """A query that waits for its vector."""
 
     __slots__ = ("_expires", "_finish", "_generation", "_hold", "_queries", "_task_id")
+    source: str | None = None
+    purpose: UsagePurpose = "queries"
 
     def __init__(
         self,

@@ -20,6 +20,7 @@ from embedq_worker.engine.work import RunningItem, Vector
 from embedq_worker.errors import ApiError
 from embedq_worker.limiter import Flow
 from embedq_worker.store.rows import Filled, Part
+from embedq_worker.store.usage import UsagePurpose
 
 Done = Callable[[tuple[Part, ...]], None]
 
@@ -137,6 +138,8 @@ class _ExpectedPart:
     """A part that waits for the other model's vector."""
 
     __slots__ = ("_expected", "is_told", "key", "vector")
+    purpose: UsagePurpose = "fill"
+    """What a move costs: the vectors of rows that there were, and of those that are written meanwhile."""
 
     def __init__(self, expected: _Expected, key: bytes) -> None:
         self._expected = expected
@@ -147,6 +150,10 @@ class _ExpectedPart:
     @property
     def is_gone(self) -> bool:
         return self._expected.is_over or self._expected.item.job.is_released
+
+    @property
+    def source(self) -> str | None:
+        return self._expected.item.job.source
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
         self._expected.note_delay()

@@ -13,6 +13,7 @@ from embedq_worker.engine.work import Vector
 from embedq_worker.errors import ApiError
 from embedq_worker.limiter import Flow
 from embedq_worker.logs import failure, get_logger
+from embedq_worker.store.usage import UsagePurpose
 
 logger = get_logger(__name__)
 
@@ -37,6 +38,14 @@ class Waiter(Protocol):
     def is_gone(self) -> bool:
         """Whether it waits no more: its caller has given up, or its collection was dropped."""
 
+    @property
+    def source(self) -> str | None:
+        """The service that wants it, as it calls itself; None where it does not."""
+
+    @property
+    def purpose(self) -> UsagePurpose:
+        """What it is wanted for."""
+
 
 class Asker(Protocol):
     """Who gets texts their vectors: a model's dispatcher, or the cache before it."""
@@ -48,18 +57,20 @@ class Asker(Protocol):
 class WaitingText:
     """A text that wants a vector, and everybody who waits for it: equal texts are asked for once.
 
-    ``tokens`` is an estimate; what the service counts is known only from its answer.
+    ``tokens`` is an estimate; what the service counts is known only from its answer. ``payer`` is the one of
+    those who wait that it is charged to: whoever was first, or brought it forward.
     """
 
-    __slots__ = ("arrived", "attempts", "characters", "flow", "key", "text", "tokens", "waiters")
+    __slots__ = ("arrived", "attempts", "characters", "flow", "key", "payer", "text", "tokens", "waiters")
 
-    def __init__(self, key: bytes, text: str, tokens: int, arrived: float, flow: Flow) -> None:
+    def __init__(self, key: bytes, text: str, tokens: int, arrived: float, flow: Flow, payer: Waiter) -> None:
         self.key = key
         self.text = text
         self.characters = count_characters(text)
         self.tokens = tokens
         self.arrived = arrived
         self.flow = flow
+        self.payer = payer
         self.attempts = 0
         self.waiters: list[Waiter] = []
 
@@ -121,6 +132,11 @@ class Batch:
         """Two batches of half the texts."""
         half = len(self.texts) // 2
         return Batch(self.texts[:half], self.shape), Batch(self.texts[half:], self.shape)
+
+
+def tokens_of(texts: Sequence[WaitingText], tokens: int | None) -> list[int]:
+    """Each text's tokens of an answered request: its share of what the service counted, else its estimate."""
+    return shares(texts, tokens) if tokens else [text.tokens for text in texts]
 
 
 def shares(texts: Sequence[WaitingText], tokens: int | None) -> list[int]:

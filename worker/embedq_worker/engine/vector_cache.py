@@ -23,6 +23,7 @@ from embedq_worker.engine.work import Vector
 from embedq_worker.errors import ApiError, NotCalled, StoreError
 from embedq_worker.limiter import Flow
 from embedq_worker.store.database import Database
+from embedq_worker.store.usage import UsagePurpose
 from embedq_worker.store.vector_cache import Found, Kind, Made, claim
 
 _LOOK_UP_TEXTS = 500
@@ -56,13 +57,14 @@ class VectorCache:
         """Get ``text`` its vector; equal texts wait together."""
         wanted = self._wanted.get(key)
         if wanted is None:
-            wanted = self._wanted[key] = _Wanted(self, WaitingText(key, text, 0, monotonic(), flow), shape)
+            waiting = WaitingText(key, text, 0, monotonic(), flow, waiter)
+            wanted = self._wanted[key] = _Wanted(self, waiting, shape)
             self._look_up(wanted)
         elif wanted.vector is not None:
             waiter.embedded(wanted.vector, 0, 0)
             return
         elif flow.lane == "live" and wanted.text.flow.lane == "bulk":
-            wanted.text.flow = flow
+            wanted.text.flow, wanted.text.payer = flow, waiter
             if wanted.is_asked:  # a second time, which brings it forward
                 self._dispatcher.ask(key, text, shape, flow, wanted)
         wanted.text.waiters.append(waiter)
@@ -178,6 +180,14 @@ class _Wanted:
         """Whether it must not be asked for any more: nobody waits, or others may be asking."""
         lost = self.term is not None and self.term.is_over
         return lost or all(waiter.is_gone for waiter in self.text.waiters)
+
+    @property
+    def source(self) -> str | None:
+        return self.text.payer.source
+
+    @property
+    def purpose(self) -> UsagePurpose:
+        return self.text.payer.purpose
 
     def next_delay(self) -> float:
         """Seconds until it is looked up again."""

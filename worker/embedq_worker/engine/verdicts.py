@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from embedq_worker.api.response import Answer
-from embedq_worker.engine.texts import WaitingText, shares
+from embedq_worker.engine.texts import WaitingText, tokens_of
 from embedq_worker.errors import ApiError, BadInput, Refused
 from embedq_worker.limiter import Outcome
 from embedq_worker.limiter.exchange import Verdict
@@ -15,9 +15,8 @@ from embedq_worker.limiter.exchange import Verdict
 def outcome_of_answer(texts: Sequence[WaitingText], answer: Answer) -> Outcome:
     """The outcome of a call that gave the vectors of ``texts``; each collection's share by its texts."""
     tokens = answer.tokens or None  # no request has none: a service that says 0 does not count
-    parts = shares(texts, tokens) if tokens else [text.tokens for text in texts]
     spent: defaultdict[str, int] = defaultdict(int)
-    for text, part in zip(texts, parts, strict=True):
+    for text, part in zip(texts, tokens_of(texts, tokens), strict=True):
         spent[text.flow.collection] += part
     return Outcome("answered", tokens=tokens, shares=spent, allowance=answer.allowance)
 
