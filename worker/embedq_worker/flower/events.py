@@ -69,8 +69,8 @@ class FleetEvents(Events):
                     receiver.capture(limit=None, timeout=None, wakeup=True)
             except Exception as error:
                 sentence = (
-                    "Flower hears no events from the broker ({error}), trying again; check that Redis runs and "
-                    "can be reached"
+                    "Flower hears no events from the broker ({error}), trying again; check that Redis runs "
+                    "and can be reached"
                 )
                 logger.warning("events_unheard", sentence, error=type(error).__name__)
                 time.sleep(AGAIN)
