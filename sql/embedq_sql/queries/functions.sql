@@ -8,22 +8,24 @@ SELECT format('%%I.%%I(%%s)', nspname, proname, pg_get_function_identity_argumen
        pg_proc.xmin::text AS made_by
 FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
 WHERE nspname = %(schema)s AND proname = ANY (%(names)s)
-ORDER BY 1;
+ORDER BY signature;
 
 -- name: searched_by
--- Which vectors search functions of collections order by: it depends on what pgvector makes shorter ones with.
-SELECT wanted.number,
-       CASE
-           WHEN bool_or(called.proname = 'binary_quantize') THEN 'binary'
-           WHEN bool_or(called.proname = 'vector_to_halfvec') THEN 'halfvec'
-           ELSE 'none'
-       END
+-- Which vectors search functions of collections order by: it depends on what pgvector makes shorter ones with. 'none' also where
+-- there is no such function.
+SELECT wanted.number, (
+    SELECT CASE
+               WHEN bool_or(called.proname = 'binary_quantize') THEN 'binary'
+               WHEN bool_or(called.proname = 'vector_to_halfvec') THEN 'halfvec'
+               ELSE 'none'
+           END
+    FROM pg_proc AS searching
+    JOIN pg_namespace ON pg_namespace.oid = searching.pronamespace
+    JOIN pg_depend ON classid = 'pg_proc'::regclass AND objid = searching.oid AND refclassid = 'pg_proc'::regclass
+    JOIN pg_proc AS called ON called.oid = refobjid
+    WHERE nspname = wanted.schema_name AND searching.proname = wanted.function_name
+)
 FROM unnest(%(schemas)s::text[], %(functions)s::text[]) WITH ORDINALITY AS wanted (schema_name, function_name, number)
-LEFT JOIN pg_namespace ON nspname = wanted.schema_name
-LEFT JOIN pg_proc AS searching ON searching.pronamespace = pg_namespace.oid AND searching.proname = wanted.function_name
-LEFT JOIN pg_depend ON classid = 'pg_proc'::regclass AND objid = searching.oid AND refclassid = 'pg_proc'::regclass
-LEFT JOIN pg_proc AS called ON called.oid = refobjid
-GROUP BY wanted.number
 ORDER BY wanted.number;
 
 -- name: functions_path
