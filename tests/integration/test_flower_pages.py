@@ -81,6 +81,7 @@ def test_the_pages(stack: Stack, folder: Path) -> None:
     with seen(stack, folder) as page:
         work(stack)
         check_tasks(page)
+        check_search(page)
         check_task(page)
         check_failure(page)
         check_queues(page)
@@ -102,6 +103,14 @@ def check_tasks(page: Browser) -> None:
     assert any(partly in each for each in shown)
     assert any("SUCCESS 256 items: 256 stored; 256 texts, 256 cached, 0 tokens," in each for each in shown)
     keep(page, "flower-tasks")
+
+
+def check_search(page: Browser) -> None:
+    """Jobs that died in part are found by their result."""
+    page.driver.find_element("css selector", "input[type=search]").send_keys("result:dead")
+    rows = "#tasks-table tbody tr"
+    wait_until(lambda: ["PARTLY DEAD" in each for each in page.texts(rows)] == [True], 20)
+    page.open("/tasks?name=embedq.embed:docs")
 
 
 def check_task(page: Browser) -> None:
@@ -145,16 +154,14 @@ def check_workers(page: Browser) -> None:
     page.open("/workers")
     wait_until(lambda: page.texts("#workers-online") == ["1"], 20)
     keep(page, "flower-workers")
-    page.driver.find_element("css selector", "#workers-table tbody a").click()
+    assert page.click("#workers-table tbody a")
     wait_until(lambda: bool(page.texts("#workername")), 20)
     keep(page, "flower-worker")
 
 
 def follow(page: Browser, result: str) -> None:
     """From the table to the page of the first job with this result."""
-    path = f"//tr[contains(., '{result}')]//a[contains(@href, '/task/')]"
-    wait_until(lambda: bool(page.driver.find_elements("xpath", path)), 20)
-    page.driver.find_element("xpath", path).click()
+    wait_until(lambda: page.click("#tasks-table a[href*='/task/']", result), 20)
     wait_until(lambda: bool(page.texts("#task-page")), 20)
 
 

@@ -23,6 +23,13 @@ from tests.support.programs import needs
 PASSWORD = "a-password-of-tests"
 WIDTH, HEIGHT = 1280, 760
 """Pixels of a page."""
+_TEXTS = "return [...document.querySelectorAll(arguments[0])].map(each => each.innerText)"
+_CLICK = """
+const found = [...document.querySelectorAll(arguments[0])].find(
+    each => each.closest('tr').innerText.includes(arguments[1]));
+if (found) found.click();
+return Boolean(found);
+"""
 
 
 def authorization(user: str = "embedq", password: str = PASSWORD) -> str:
@@ -108,8 +115,13 @@ class Browser:
         self.driver.get(self._url + path)
 
     def texts(self, selector: str) -> list[str]:
-        """What the elements that a CSS selector finds say."""
-        return [each.text for each in self.driver.find_elements("css selector", selector)]
+        """What the elements that a CSS selector finds say, at one moment: tables load themselves anew."""
+        said = self.driver.execute_script(_TEXTS, selector)
+        return [" ".join(each.split()) for each in said]
+
+    def click(self, selector: str, text: str = "") -> bool:
+        """Click the first element that a CSS selector finds in a row with ``text``; whether there is one."""
+        return bool(self.driver.execute_script(_CLICK, selector, text))
 
     def picture(self, name: str) -> Path:
         """Keep the page as it is seen, as a PNG."""

@@ -31,7 +31,7 @@ from embedq_worker.settings import Settings
 T = TypeVar("T")
 
 TASKS = 10_000
-"""Tasks in memory; of more the oldest are forgotten. Flower's default is ten times as many."""
+"""Tasks in memory, 54 MB; of more the oldest are forgotten. Flower's default is ten times as many."""
 WORKERS = 1_000
 OFFLINE = 300
 """Seconds after which a stopped worker leaves the list: scaling down is no failure."""
@@ -124,6 +124,8 @@ def client_of(settings: Settings) -> Celery:
 
 def serve(settings: Settings, serving: Options, listening: Callable[[int], None]) -> None:
     """Run Flower until SIGTERM or Ctrl-C. Raises ``ConfigurationError`` where it cannot listen."""
+    # Each visit begins with a 401, as basic authentication goes.
+    logging.getLogger("tornado.access").setLevel(logging.ERROR)
     # Its first look comes before any worker, and after the last one.
     logging.getLogger("flower.inspector").setLevel(logging.ERROR)
     with suppress(KeyboardInterrupt):
