@@ -86,6 +86,7 @@ def test_the_pages(stack: Stack, folder: Path) -> None:
         check_failure(page)
         check_queues(page)
         check_workers(page)
+        check_pause(page, stack)
 
 
 def check_tasks(page: Browser) -> None:
@@ -157,6 +158,25 @@ def check_workers(page: Browser) -> None:
     assert page.click("#workers-table tbody a")
     wait_until(lambda: bool(page.texts("#workername")), 20)
     keep(page, "flower-worker")
+
+
+def check_pause(page: Browser, stack: Stack) -> None:
+    """Why nothing goes on, while the service refuses the key."""
+    stack.api.configure(api_key="sk-right")
+    with stack.producer() as producer:
+        producer.enqueue_many(
+            "docs", [{"id": f"late {at}", "text": f"{CANARY} late {at}"} for at in range(300)]
+        )
+
+    def model() -> str:
+        page.open("/broker")
+        return page.texts("#model-table tbody tr")[0]
+
+    wait_until(lambda: "PAUSED for " in model() and page.texts("#in-hand") == ["2"], 20, model)
+    assert "check EMBEDQ_API_KEY" in model()
+    keep(page, "flower-paused")
+    stack.api.configure(api_key=None)
+    stack.wait_until_done_of("docs")
 
 
 def follow(page: Browser, result: str) -> None:
