@@ -19,6 +19,7 @@ import psutil
 import pytest
 
 from embedq_worker.embedded.process import private_folder
+from tests.support.stack import wait_until
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -130,6 +131,13 @@ def test_the_demo(demo: Demo) -> None:
     assert demo.left() == []
 
 
+def succeeded(url: str) -> int:
+    """Jobs and queries that Flower has seen done."""
+    with urllib.request.urlopen(f"{url}/workers?json=1") as answer:  # noqa: S310  # http
+        (worker,) = json.load(answer)["data"]
+    return int(worker["task-succeeded"])
+
+
 @pytest.mark.parametrize("demo", [["--flower"]], indirect=True)
 def test_the_demo_in_flower(demo: Demo) -> None:
     """It shows the jobs, and goes on until Enter; then nothing is left."""
@@ -137,9 +145,7 @@ def test_the_demo_in_flower(demo: Demo) -> None:
     (url,) = set(re.findall(r"http://127\.0\.0\.1:\d+", demo.output))
     with urllib.request.urlopen(f"{url}/broker") as answer:  # noqa: S310  # http
         assert b"wordllama-256" in answer.read()
-    with urllib.request.urlopen(f"{url}/workers?json=1") as answer:  # noqa: S310  # http
-        (worker,) = json.load(answer)["data"]
-    assert worker["task-succeeded"] >= 25
+    wait_until(lambda: succeeded(url) >= 25, 5)  # 20 messages, and the questions
     assert demo.process.stdin is not None
     demo.process.stdin.write(b"\n")
     demo.process.stdin.flush()

@@ -8,56 +8,26 @@ import signal
 import sys
 import webbrowser
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Self
 
 import click
 
+from embedq_worker.demo.process import DemoProcess
 from embedq_worker.demo.stopping import Stopped, StopSignals
-from embedq_worker.embedded.process import ServerProcess, private_folder, remove_folder, server_environment
 
 
-class DemoMonitor:
+class DemoMonitor(DemoProcess):
     """Flower for a stack's ``environment``: a context manager. ``url`` is known once it answers."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = {**server_environment(), **environment, "PYTHONUNBUFFERED": "1"}
-        self._folder: Path | None = None
-        self._process: ServerProcess | None = None
+        super().__init__("Flower", environment, ["flower", "--port", "0"])
         self.url = ""
-
-    def __enter__(self) -> Self:
-        self._folder = private_folder("embedq-demo-")
-        try:
-            self._process = ServerProcess(
-                "Flower",
-                [sys.executable, "-P", "-m", "embedq.cli", "flower", "--port", "0"],
-                log=self._folder / "flower.log",
-                stop_signal=signal.SIGTERM,
-                temporary=self._folder,
-                environment=self._environment,
-            )
-        except BaseException:
-            remove_folder(self._folder)
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            if self._process is not None:
-                self._process.stop()
-        finally:
-            if self._folder is not None:
-                remove_folder(self._folder)
 
     def wait(self) -> None:
         """Wait until it answers. Raises ``EmbeddedError`` with the end of its log if it ends."""
-        assert self._process is not None
-        self._process.wait_until(self._announced)
+        self.wait_until(self._announced)
 
     def _announced(self) -> bool:
-        assert self._process is not None
-        found = re.search(r"http://\S+", self._process.log_tail())
+        found = re.search(r"http://\S+", self.log_tail())
         self.url = found[0] if found else ""
         return bool(found)
 
