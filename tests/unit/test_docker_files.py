@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,11 @@ from tests.support.variables import variables_read
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
-OURS = ("migrate", "worker", "flower", "secrets")
-SCRIPTS = ("make-secrets", "run-with-secrets")
-GENERATED = ("postgres/password", "redis/password", "flower/password")
+OURS = ("migrate", "worker", "producer", "flower", "secrets")
+CONFINED = (*OURS, "prometheus", "grafana")
+SCRIPTS = ("make-secrets", "run-with-secrets", "strip-packages")
+REDIS_USERS = ("admin", "worker", "producer", "monitor")
+GENERATED = [f"{name}/password" for name in ("postgres", "flower", "grafana", *REDIS_USERS)]
 
 SECRET_LIKE = re.compile(
     r"sk-[A-Za-z0-9]{8}"
@@ -37,10 +41,12 @@ def files() -> list[Path]:
     return [path for path in DOCKER.rglob("*") if path.is_file() and path.parent != DOCKER / "secrets"]
 
 
-def make_secrets(given: Path, secrets: Path) -> subprocess.CompletedProcess[str]:
+def make_secrets(given: Path, secrets: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the script over two folders."""
-    command = ["sh", str(DOCKER / "make-secrets"), str(given), str(secrets)]
-    return subprocess.run(command, capture_output=True, text=True, check=False)
+    command = ["sh", DOCKER / "make-secrets", given, secrets, DOCKER / "redis/users.acl"]
+    return subprocess.run(
+        command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
+    )
 
 
 def seconds(duration: str) -> int:
@@ -80,24 +86,34 @@ def test_no_environment_in_the_compose_file_holds_a_secret() -> None:
     """`docker inspect` shows the environment of a container: only names of files may be in it."""
     for service in compose()["services"].values():
         names = set(service.get("environment", {}))
-        secret = {name for name in names if re.search("PASSWORD|KEY|TOKEN|_URL", name)}
+        secret = {name for name in names if re.search("(PASSWORD|KEY|TOKEN|_URL)(?!.*_FILE$)", name)}
         assert secret <= {"EMBEDQ_API_BASE_URL"}
 
 
 def test_a_service_is_confined_and_sees_its_own_secrets_only() -> None:
     """No capability, no writable root; Flower cannot read the database's password or the key."""
     services = compose()["services"]
-    for name in OURS:
+    for name in CONFINED:
         assert services[name]["read_only"] is True
         assert services[name]["cap_drop"] == ["ALL"]
 
     def secrets(name: str) -> set[str]:
         return {volume.partition("-")[0] for volume in services[name]["volumes"] if "-secrets:" in volume}
 
-    assert secrets("flower") == {"redis", "flower"}
-    assert secrets("worker") == {"redis", "postgres", "api"}
+    assert secrets("flower") == {"monitor", "flower"}
+    assert secrets("worker") == {"worker", "postgres", "api"}
+    assert secrets("producer") == {"producer"}
     assert secrets("migrate") == secrets("postgres") == {"postgres"}
-    assert secrets("redis") == {"redis"}
+    assert secrets("redis") == {"redis", "admin"}
+    assert secrets("prometheus") == set()
+    assert secrets("grafana") == {"grafana"}
+
+
+def test_nothing_grows_without_bound() -> None:
+    """Logs rotate, and a service that leaks does not take the machine's memory."""
+    for name, service in compose()["services"].items():
+        assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+        assert "mem_limit" in service or name in ("secrets", "migrate", "producer")
 
 
 def test_workers_scale_and_drain() -> None:
@@ -109,12 +125,20 @@ def test_workers_scale_and_drain() -> None:
     assert worker["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
 
 
-def test_only_flower_is_published_and_on_this_machine_alone() -> None:
-    """Redis and Postgres stay inside; Flower's metrics ask for no password."""
+def test_only_pages_are_published_and_on_this_machine_alone() -> None:
+    """Redis, Postgres and the workers' metrics stay inside; Prometheus asks for no password."""
     ports = {name: service["ports"] for name, service in compose()["services"].items() if "ports" in service}
 
-    assert list(ports) == ["flower"]
-    assert all(port.startswith("127.0.0.1:") for port in ports["flower"])
+    assert set(ports) == {"flower", "prometheus", "grafana"}
+    assert all(port.startswith("127.0.0.1:") for published in ports.values() for port in published)
+
+
+def test_every_image_has_a_tag_and_can_be_pinned() -> None:
+    """A variable takes the image with its digest."""
+    images = {service["image"] for service in compose()["services"].values()} - {"embedq"}
+
+    assert all(re.fullmatch(r"\$\{[A-Z]+_IMAGE:-[a-z/]+:[\w.]+\}", image) for image in images)
+    assert (DOCKER / "Dockerfile").read_text("utf-8").count("FROM ${PYTHON_IMAGE}") == 2
 
 
 def test_redis_keeps_what_it_takes() -> None:
@@ -124,6 +148,13 @@ def test_redis_keeps_what_it_takes() -> None:
     assert "--appendonly yes" in command
     assert "--appendfsync everysec" in command
     assert "--maxmemory-policy noeviction" in command
+
+
+def test_redis_replays_its_log_with_all_rights() -> None:
+    """It replays transactions as the default user: what that one may not would be lost in a restart."""
+    users = (DOCKER / "redis/users.acl").read_text("utf-8")
+
+    assert "user default off ~* &* +@all\n" in users
 
 
 def test_the_mounted_settings_are_read() -> None:
@@ -160,7 +191,9 @@ def test_missing_passwords_are_made_once(tmp_path: Path) -> None:
     assert first == second
     assert len(set(first)) == len(first)
     assert all(len(password) == 48 for password in first)
-    assert (tmp_path / "redis/broker_url").read_text() == f"redis://:{first[1]}@redis:6379/0"
+    for name in REDIS_USERS:
+        password = (tmp_path / name / "password").read_text()
+        assert (tmp_path / name / "broker_url").read_text() == f"redis://{name}:{password}@redis:6379/0"
     assert not (tmp_path / "api/key").exists()
 
 
@@ -177,21 +210,37 @@ def test_given_secrets_are_taken(tmp_path: Path) -> None:
     assert (tmp_path / "secrets/api/key").read_text() == "chosen-two\n"
 
 
+def test_redis_gets_hashes_and_no_password(tmp_path: Path) -> None:
+    """A user a line, as Redis reads them, with the hash of each password."""
+    make_secrets(tmp_path / "given", tmp_path)
+    lines = (tmp_path / "redis/users.acl").read_text().splitlines()
+
+    assert [line.split()[:2] for line in lines] == [
+        ["user", name] for name in ("worker", "producer", "monitor", "admin", "health", "default")
+    ]
+    for name in REDIS_USERS:
+        password = (tmp_path / name / "password").read_text()
+        (line,) = [line for line in lines if line.startswith(f"user {name} ")]
+        assert f" #{sha256(password.encode()).hexdigest()} " in line
+        assert password not in line
+
+
 @pytest.mark.parametrize("password", ["", "with space", "a@b", "a\nb", "'; reboot"])
 def test_a_password_that_would_break_a_url_is_refused(tmp_path: Path, password: str) -> None:
     """It says which file, and what may be in it; it does not quote the password."""
-    (tmp_path / "redis_password.txt").write_text(password)
+    (tmp_path / "redis_worker_password.txt").write_text(password)
     done = make_secrets(tmp_path, tmp_path / "secrets")
 
     assert done.returncode == 1
-    assert "docker/secrets/redis_password.txt: use one line of letters" in done.stderr
+    assert "docker/secrets/redis_worker_password.txt: use one line of letters" in done.stderr
     assert not password or password not in done.stderr
-    assert not (tmp_path / "secrets/redis/password").exists()
+    assert not (tmp_path / "secrets/worker/password").exists()
 
 
 def test_commands_get_their_urls_from_the_secrets(tmp_path: Path) -> None:
     """Called as embedq, the script runs embedq with the URLs; a variable that is set stays."""
     make_secrets(tmp_path / "given", tmp_path)
+    (tmp_path / "broker").symlink_to("worker")
     program = tmp_path / "embedq"
     program.write_text(
         '#!/bin/sh\necho "$EMBEDQ_BROKER_URL $EMBEDQ_DATABASE_URL ${EMBEDQ_API_KEY_FILE-none} $1"\n'
@@ -208,5 +257,5 @@ def test_commands_get_their_urls_from_the_secrets(tmp_path: Path) -> None:
     }
     said = subprocess.run([entry, "status"], env=environment, capture_output=True, text=True, check=True)
 
-    broker = (tmp_path / "redis/broker_url").read_text()
+    broker = (tmp_path / "worker/broker_url").read_text()
     assert said.stdout.split() == [broker, "postgresql://mine", "none", "status"]
