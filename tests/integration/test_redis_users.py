@@ -15,8 +15,10 @@ from celery import Celery
 from redis.exceptions import AuthenticationError
 
 from embedq import Producer
+from embedq.broker import Broker
 from embedq.testing import FakeAPI
 from embedq_worker.embedded.valkey import Valkey
+from embedq_worker.flower.overview import read_overview
 from tests.support.stack import Stack, wait_until
 
 DOCKER = Path(__file__).parents[2] / "docker"
@@ -79,10 +81,13 @@ def test_everybody_can_do_their_work(stack: Stack, urls: dict[str, str]) -> None
 
 
 def watch(stack: Stack, url: str, do: Callable[[], object]) -> None:
-    """Look as the monitor does: `status`, and Celery's remote control and events as Flower uses them."""
+    """Look as the monitor does: `status`, and what Flower uses: its page, Celery's remote control, events."""
     stack.environment["EMBEDQ_BROKER_URL"], workers = url, stack.environment["EMBEDQ_BROKER_URL"]
     assert '"docs"' in stack.command("status", "--json")
     stack.environment["EMBEDQ_BROKER_URL"] = workers
+    broker = Broker(url)
+    assert [line.name for line in read_overview(broker).collections] == ["docs"]
+    broker.close()
     client = Celery("monitor", broker=url, set_as_current=False)
     succeeded = Event()
     with client.connection_for_read() as connection:
@@ -132,6 +137,7 @@ REFUSED = {
     "monitor": [
         "LRANGE embedq.docs 0 -1",
         "LPUSH embedq.docs x",
+        "LPOP embedq.docs",
         "HGETALL embedq:unacked",
         "HGET embedq:unacked tag",
         "HSET embedq:registry docs {}",
