@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import urllib.request
-from collections.abc import Iterable
 from typing import NamedTuple
 
 from prometheus_client import Metric
@@ -13,7 +12,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from embedq_worker import metrics
-from embedq_worker.metrics.reading import Reading
+from embedq_worker.metrics.sampled import Sampled
 
 
 class Described(NamedTuple):
@@ -28,12 +27,12 @@ def all_metrics() -> dict[str, Described]:
     """Every metric of ours that any process can have, by its name as it is queried."""
     names = [each.name for each in pkgutil.iter_modules(metrics.__path__, "embedq_worker.metrics.")]
     found = [each for name in names for each in vars(importlib.import_module(name)).values()]
-    return dict(_described(each) for each in found if isinstance(each, MetricWrapperBase | Reading))
+    return dict(_described(each) for each in found if isinstance(each, MetricWrapperBase | Sampled))
 
 
-def _described(collector: MetricWrapperBase | Reading) -> tuple[str, Described]:
+def _described(collector: MetricWrapperBase | Sampled) -> tuple[str, Described]:
     family = next(iter(collector.describe()))
-    labels = collector.labels if isinstance(collector, Reading) else collector._labelnames
+    labels = collector.labels if isinstance(collector, Sampled) else collector._labelnames
     return queried(family), Described(tuple(labels), family.type, family.documentation)
 
 
@@ -62,10 +61,9 @@ class Page:
             each.value for each in self.samples if each.name == name and labels.items() <= each.labels.items()
         )
 
-    def labels(self, names: Iterable[str]) -> set[tuple[str, str]]:
-        """The labels of these samples and their values."""
-        wanted = set(names)
-        return {pair for each in self.samples if each.name in wanted for pair in each.labels.items()}
+    def labels(self) -> set[tuple[str, str]]:
+        """All labels with their values."""
+        return {pair for each in self.samples for pair in each.labels.items()}
 
 
 def scrape(port: int, timeout: float = 5) -> Page:

@@ -22,6 +22,7 @@ CONTRACT = {
     "embedq_items_total": "collection lane outcome",
     "embedq_messages_total": "collection lane",
     "embedq_lag_seconds": "collection lane",
+    "embedq_queries_total": "collection outcome",
     "embedq_in_hand_messages": "collection lane",
     "embedq_calls_total": "model outcome",
     "embedq_call_seconds": "model",
@@ -72,13 +73,19 @@ async def test_the_metrics_are_served_beside_the_probes() -> None:
     """As text, and as OpenMetrics to whoever accepts that."""
     health = Health(patience=30, hub=Pulse(), redis=Pulse(), outage=Outage())
     port = free_port()
-    serving = asyncio.create_task(Probes(health, host="127.0.0.1", port=port).run())
+    prepared = asyncio.Event()
+
+    async def prepare() -> None:
+        prepared.set()
+
+    serving = asyncio.create_task(Probes(health, prepare, host="127.0.0.1", port=port).run())
     try:
         plain, plain_type = await _fetched(port, "text/plain")
         open_, open_type = await _fetched(port, "application/openmetrics-text; version=1.0.0")
     finally:
         serving.cancel()
         await asyncio.wait([serving])
+    assert prepared.is_set()
     assert plain_type.startswith("text/plain")
     assert Page(plain).value("embedq_build_info", version=version("embedq")) == 1
     assert Page(plain).total("process_open_fds") > 0

@@ -25,6 +25,7 @@ from celery.concurrency.base import BasePool
 from celery.exceptions import Reject
 from celery.worker import state
 
+from embedq_worker.engine.accounts import label_of
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.engine import Engine
 from embedq_worker.engine.pulse import Pulse
@@ -35,6 +36,8 @@ from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.heartbeat import DEATHS, Heartbeat
 from embedq_worker.intake.reporter import Reporter
 from embedq_worker.logs import failure, get_logger
+from embedq_worker.metrics.items import IN_HAND
+from embedq_worker.metrics.sampled import Values
 
 logger = get_logger(__name__)
 
@@ -90,6 +93,7 @@ class EnginePool(BasePool):
             chores=[heartbeat.run, reporter.run],
             may_call=lambda: heartbeat.is_alive,
         )
+        IN_HAND.follow(self._in_hand)
         DESK.release, DESK.hurry, DESK.bury_killer = self._release, heartbeat.hurry, self._bury_killer
 
     def on_start(self) -> None:
@@ -250,6 +254,11 @@ class EnginePool(BasePool):
                 completion()
             except Exception as error:
                 logger.error("completion_failed", "a completion failed: {error}", **failure(error))
+
+    def _in_hand(self) -> Values:
+        """Messages in hand by collection and lane, of all that is consumed. From any thread."""
+        loads = {**dict.fromkeys(self.queues, (0, 0)), **DESK.in_hand.loads}
+        return {label_of(queue): messages for queue, (messages, _) in loads.items()}
 
     def _get_info(self) -> dict[str, Any]:
         return {**super()._get_info(), "messages-in-hand": len(DESK.in_hand), "queues": sorted(self.queues)}

@@ -18,6 +18,22 @@ LIMIT %(limit)s;
 -- How many dead letters each collection has.
 SELECT collection, count(*) FROM embedq.dead_letter GROUP BY collection;
 
+-- name: count_some_dead_letters
+-- How many dead letters each collection has, of each at most so many: the names are found by jumps through the index of the
+-- unique constraint, and so many entries of it are read for each, however many letters there are. Null: of no collection.
+WITH RECURSIVE named AS (
+    (SELECT collection FROM embedq.dead_letter WHERE collection IS NOT NULL ORDER BY collection LIMIT 1)
+    UNION ALL
+    SELECT (SELECT later.collection FROM embedq.dead_letter AS later WHERE later.collection > named.collection
+            ORDER BY later.collection LIMIT 1)
+    FROM named WHERE named.collection IS NOT NULL
+)
+SELECT named.collection, (SELECT count(*) FROM (SELECT 1 FROM embedq.dead_letter AS letter
+                                                WHERE letter.collection = named.collection LIMIT %(most)s) AS counted)
+FROM named WHERE named.collection IS NOT NULL
+UNION ALL
+SELECT null, count(*) FROM (SELECT 1 FROM embedq.dead_letter WHERE collection IS NULL LIMIT %(most)s) AS counted;
+
 -- name: count_chosen_letters
 -- How many dead letters are chosen, and the highest number of all: later ones are not meant.
 SELECT count(*), (SELECT coalesce(max(any_letter.number), 0) FROM embedq.dead_letter AS any_letter)

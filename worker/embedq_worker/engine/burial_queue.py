@@ -6,15 +6,17 @@ Dead letters on their way to Postgres. What they stand for is settled after the 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 
+from embedq.contract import is_collection_name
 from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import CollectionGone
 from embedq_worker.logs import failure, get_logger
+from embedq_worker.metrics.dead_letters import DEAD_LETTERS
 from embedq_worker.store.burial import DeadLetter, bury, stripped
 from embedq_worker.store.database import Database
 
@@ -54,6 +56,7 @@ class BurialQueue:
         while self._waiting:
             batch = list(islice(self._waiting, _AT_ONCE))
             await self._bury_all([letter for letter, _ in batch])
+            _count(letter for letter, _ in batch)
             for _, buried in batch:
                 self._waiting.popleft()
                 _call(buried)
@@ -94,6 +97,12 @@ class BurialQueue:
         """Do it until Postgres can; a table of ours that is missing comes with `embedq migrate`."""
         work = partial(bury, self._database, letters)
         await insist(work, "writing dead letters", self._database.outage, also=CollectionGone)
+
+
+def _count(letters: Iterable[DeadLetter]) -> None:
+    for (collection, cause), number in Counter((each.collection, each.cause) for each in letters).items():
+        known = collection is not None and is_collection_name(collection)
+        DEAD_LETTERS.labels(collection if known else "", cause).inc(number)
 
 
 def _call(buried: Callable[[], None]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from math import inf
@@ -27,7 +27,7 @@ from embedq.contract import (
     queue_parts,
 )
 from embedq.errors import InvalidItem
-from embedq_worker.engine.summary import Summary
+from embedq_worker.engine.summary import Finish
 from embedq_worker.errors import NotAJob
 from embedq_worker.store.fill_message import FILL_TASK, Fill
 
@@ -46,7 +46,7 @@ class Delivery:
     queue: str
     payload: object
     headers: Mapping[str, Any]
-    finish: Callable[[Summary], None]
+    finish: Finish
     """Called once, from the engine's thread: after the commit, or when it is given back."""
     not_a_job: str | None = None
     """Why it is not a job, if that is known already."""
@@ -89,11 +89,17 @@ class Delivery:
             return inf
 
     @property
-    def enqueued_at(self) -> float:
-        """Seconds since the epoch: when it was enqueued as its header says, else now."""
+    def said_enqueued_at(self) -> float | None:
+        """Seconds since the epoch: when it was enqueued as its header says; None without a usable one."""
         said = self.headers.get(ENQUEUED_AT_HEADER)
         usable = isinstance(said, int | float) and not isinstance(said, bool) and 0 < said < MAX_VERSION / 1e6
-        return float(said) if usable and said is not None else time.time()
+        return float(said) if usable and said is not None else None
+
+    @property
+    def enqueued_at(self) -> float:
+        """Seconds since the epoch: when it was enqueued as its header says, else now."""
+        said = self.said_enqueued_at
+        return time.time() if said is None else said
 
     @property
     def clock_version(self) -> int:

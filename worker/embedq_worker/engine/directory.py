@@ -6,7 +6,7 @@ Which collections there are, kept current while the worker runs, and published t
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import inf
 from time import monotonic
@@ -97,6 +97,11 @@ class Directory:
     def all(self) -> list[Served]:
         """The collections that this worker can serve."""
         return list(self._served.values())
+
+    @property
+    def collections(self) -> Sequence[Collection]:
+        """All that there are, whether this worker serves them or not; none before the first look."""
+        return self._seen or ()
 
     async def keep_current(self) -> None:
         """Look for ever."""

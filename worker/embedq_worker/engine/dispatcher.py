@@ -16,6 +16,7 @@ from embedq_worker.api.client import ApiClient
 from embedq_worker.api.response import Answer
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.batcher import Batcher
+from embedq_worker.engine.call_meter import CallMeter
 from embedq_worker.engine.purse import Purse
 from embedq_worker.engine.retries import Retries
 from embedq_worker.engine.sizes import Sizes
@@ -72,8 +73,9 @@ class Dispatcher:
         """Whether the last call was answered."""
         self._answers = 0
         self._gate: Gate = limiter.gate(
-            model.id, _limits(model), on_grant=self._granted, on_pause=self._refuse_queries
+            model.id, limits_of(model), on_grant=self._granted, on_pause=self._refuse_queries
         )
+        self._meter = CallMeter(model)
         self._sizes = Sizes(model, self._gate, self._estimator)
 
     def ask(self, key: bytes, text: str, shape: Shape, flow: Flow, waiter: Waiter) -> None:
@@ -271,6 +273,7 @@ class Dispatcher:
         return is_abandoned
 
     async def _call(self, batch: Batch, grant: Grant) -> None:
+        began = self._meter.begin(batch, self._sizes.most())
         for text in batch.texts:
             text.attempts += 1
         outcome = Outcome("dropped")
@@ -291,6 +294,7 @@ class Dispatcher:
             outcome = outcome_of_answer(batch.texts, answer)
             self._answered(batch, answer)
         finally:
+            self._meter.end(outcome, began)
             self._gate.release(grant, outcome)
 
     def _call_ended(self, call: asyncio.Task[None]) -> None:
@@ -389,7 +393,8 @@ class Dispatcher:
         text.refused(error)
 
 
-def _limits(model: Model) -> Limits:
+def limits_of(model: Model) -> Limits:
+    """The limits of a model as its file has them."""
     return Limits(
         model.max_concurrency, model.requests_per_minute, model.tokens_per_minute, model.concurrency
     )

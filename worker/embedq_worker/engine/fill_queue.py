@@ -13,6 +13,7 @@ from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome
 from embedq_worker.errors import CollectionGone, CollectionMoved
 from embedq_worker.logs import failure, get_logger
+from embedq_worker.metrics.writes import WRITE_TIME
 from embedq_worker.store.filler import Filler
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Filled
@@ -109,7 +110,7 @@ class FillQueue:
         """One transaction; what is refused is found by halves."""
         try:
             rows = [each.filled for each in wanted]
-            await insist(partial(filler.fill, rows), _WHAT, self._outage, alone=True)
+            await insist(partial(_store, filler, rows), _WHAT, self._outage, alone=True)
             outcome = Outcome.STORED
         except CollectionMoved:
             raise
@@ -126,3 +127,8 @@ class FillQueue:
             outcome = Outcome.DEAD
         for each in wanted:
             each.tell(outcome)
+
+
+async def _store(filler: Filler, rows: Sequence[Filled]) -> None:
+    with WRITE_TIME.time():
+        await filler.fill(rows)

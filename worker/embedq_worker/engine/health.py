@@ -20,6 +20,10 @@ class Health:
         self._outage = outage
         self.is_draining = False
 
+    def outages(self) -> dict[str, bool]:
+        """Whether each server is away: Redis as soon as it does not answer once."""
+        return {"postgres": self._outage.reason is not None, "redis": not self._redis.steady}
+
     def not_live(self) -> list[str]:
         """Why the process should be replaced. What its servers do is no reason."""
         # While Redis is away the hub waits for it, by design; once it is back the hub has to turn again.

@@ -14,12 +14,14 @@ from redis.backoff import NoBackoff
 from embedq_worker.api.client import ApiClient
 from embedq_worker.cancelling import cancel_all
 from embedq_worker.catalogue import Model
+from embedq_worker.engine.accounts import Accounts
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.caches import Caches
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.directory import Directory, Served
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.drift_check import DriftCheck
+from embedq_worker.engine.fleet_readings import FleetReadings
 from embedq_worker.engine.health import Health
 from embedq_worker.engine.housekeeping import Housekeeping
 from embedq_worker.engine.models import Models, ShadowModel
@@ -27,6 +29,7 @@ from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.probes import Probes, listen_to
 from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.queries import Queries
+from embedq_worker.engine.scraping import Scraping
 from embedq_worker.engine.taking import Taking
 from embedq_worker.engine.texts import Asker
 from embedq_worker.engine.usage_keeper import UsageKeeper
@@ -68,10 +71,12 @@ class Parts:
         self._directory = Directory(
             self._database, settings, on_queues=on_queues, on_dropped=self._let_go, on_changed=self._follow
         )
+        accounts = Accounts()
         self._taking = Taking(
             directory=self._directory,
             queries=self._queries,
             burials=self._burials,
+            accounts=accounts,
             pipeline_of=self._pipeline,
             dispatcher_of=self._dispatcher,
         )
@@ -82,6 +87,8 @@ class Parts:
         self._health = Health(
             patience=settings.worker.message_lease, hub=hub, redis=self._heard, outage=self._database.outage
         )
+        readings = FleetReadings(settings, self._redis, self._database)
+        self._scraping = Scraping(self._directory, accounts, readings, self._health)
         self._dispatchers: dict[str, Dispatcher] = {}
         self._pipelines: dict[int, Pipeline] = {}
         self._dispatching: list[asyncio.Task[None]] = []
@@ -94,7 +101,8 @@ class Parts:
         await self._database.open()
         await self._client.__aenter__()
         if self._settings.metrics_port is not None:
-            probes = Probes(self._health, host=self._settings.metrics_host, port=self._settings.metrics_port)
+            host, port = self._settings.metrics_host, self._settings.metrics_port
+            probes = Probes(self._health, self._scraping.prepare, host=host, port=port)
             self._tasks += [
                 asyncio.create_task(probes.run()),
                 asyncio.create_task(listen_to(self._redis, self._heard)),
@@ -153,6 +161,7 @@ class Parts:
         """End all of them; what is unfinished stays so."""
         tasks = [*self._tasks, *self._taking.tasks, *self._dispatching, *self._caches.tasks]
         tasks += self._drift_check.tasks
+        tasks += self._scraping.tasks
         tasks += [task for pipeline in self._pipelines.values() for task in pipeline.tasks]
         tasks += [task for pipeline in self._pipelines.values() for task in pipeline.filling.tasks]
         tasks += [task for dispatcher in self._dispatchers.values() for task in dispatcher.tasks]

@@ -18,6 +18,8 @@ from embedq_worker.engine.pulse import Pulse
 from embedq_worker.logs import get_logger
 from embedq_worker.metrics.exposition import page
 
+BeforePage = Callable[[], Awaitable[None]]
+"""Brings up to date what a page of metrics says; it does not take long, whatever is away."""
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
@@ -32,12 +34,12 @@ _LISTEN_AGAIN = 5.0
 class Probes:
     """Answers probes at ``host`` and ``port`` until it is closed."""
 
-    def __init__(self, health: Health, *, host: str, port: int) -> None:
+    def __init__(self, health: Health, before_page: BeforePage, *, host: str, port: int) -> None:
         self._address = (host, port)
         application = web.Application()
         application.router.add_get("/livez", _answering(health.not_live))
         application.router.add_get("/readyz", _answering(health.not_ready))
-        application.router.add_get("/metrics", _metrics)
+        application.router.add_get("/metrics", _paging(before_page))
         self._runner = web.AppRunner(application, access_log=None, handle_signals=False, shutdown_timeout=1)
 
     async def run(self) -> None:
@@ -91,6 +93,10 @@ def _answering(reasons: Callable[[], list[str]]) -> Handler:
     return answer
 
 
-async def _metrics(request: web.Request) -> web.Response:
-    body, content_type = page(request.headers.get("Accept", ""))
-    return web.Response(body=body, headers={"Content-Type": content_type})
+def _paging(before_page: BeforePage) -> Handler:
+    async def answer(request: web.Request) -> web.Response:
+        await before_page()
+        body, content_type = page(request.headers.get("Accept", ""))
+        return web.Response(body=body, headers={"Content-Type": content_type})
+
+    return answer

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 Summary = dict[str, int]
 """Counts by name.
 
@@ -10,6 +12,8 @@ dead ``dead: <class>/<code>``. ``texts`` are those whose vectors came (of an ite
 several), of which ``cached`` were not called for. ``tokens`` as the service counts them, ``retries`` of
 calls, and ``milliseconds`` in the engine.
 """
+Finish = Callable[[Summary], None]
+"""Is told once what became of a job."""
 
 _CAUSE = "dead: "
 

@@ -9,6 +9,7 @@ from time import monotonic
 
 from embedq.errors import InvalidItem
 from embedq_worker.catalogue import Model
+from embedq_worker.engine.accounts import Accounts
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.delivery import (
     Delivery,
@@ -48,12 +49,14 @@ class Taking:
         directory: Directory,
         queries: Queries,
         burials: BurialQueue,
+        accounts: Accounts,
         pipeline_of: Callable[[Served], Pipeline],
         dispatcher_of: Callable[[Model], Dispatcher],
     ) -> None:
         self._directory = directory
         self._queries = queries
         self._burials = burials
+        self._accounts = accounts
         self._pipeline_of = pipeline_of
         self._dispatcher_of = dispatcher_of
         self._hold = Hold()
@@ -72,6 +75,7 @@ class Taking:
 
         An error of ours costs only this message.
         """
+        self._accounts.keep(delivery)
         self._guard(delivery, partial(self._take, delivery))
 
     def _guard(self, delivery: Delivery, work: Callable[[], None]) -> None:

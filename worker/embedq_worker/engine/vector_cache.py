@@ -14,6 +14,8 @@ from functools import partial
 from itertools import islice
 from time import monotonic
 
+from prometheus_client import Counter
+
 from embedq_worker.engine.cache_queue import CacheQueue
 from embedq_worker.engine.claimant import Claimant, Term
 from embedq_worker.engine.insisting import insist
@@ -22,6 +24,7 @@ from embedq_worker.engine.texts import Asker, Shape, Waiter, WaitingText
 from embedq_worker.engine.work import Vector
 from embedq_worker.errors import ApiError, NotCalled, StoreError
 from embedq_worker.limiter import Flow
+from embedq_worker.metrics.cache import RESULTS, TEXTS
 from embedq_worker.store.database import Database
 from embedq_worker.store.usage import UsagePurpose
 from embedq_worker.store.vector_cache import Found, Kind, Made, claim
@@ -46,6 +49,7 @@ class VectorCache:
         self._database = database
         self._claimant = claimant
         self._queue = queue
+        self._hits, self._misses, self._joined = (TEXTS.labels(kind.model, result) for result in RESULTS)
         self._wanted: dict[bytes, _Wanted] = {}
         """All that wait for a vector, and those whose claims are not ended in the database yet, by content
         hash."""
@@ -61,12 +65,15 @@ class VectorCache:
             wanted = self._wanted[key] = _Wanted(self, waiting, shape)
             self._look_up(wanted)
         elif wanted.vector is not None:
+            self._joined.inc()
             waiter.embedded(wanted.vector, 0, 0)
             return
         elif flow.lane == "live" and wanted.text.flow.lane == "bulk":
             wanted.text.flow, wanted.text.payer = flow, waiter
             if wanted.is_asked:  # a second time, which brings it forward
                 self._dispatcher.ask(key, text, shape, flow, wanted)
+        if wanted.text.waiters:
+            self._joined.inc()
         wanted.text.waiters.append(waiter)
 
     async def run(self) -> None:
@@ -133,15 +140,23 @@ class VectorCache:
         vector = found.vectors.get(text.key)
         wanted.term = term if text.key in found.claimed else None
         if vector is not None:
+            self._count(wanted, self._joined if wanted.has_waited else self._hits)
             del self._wanted[text.key]
             text.embedded(vector, 0)
         elif not text.waiters:
             self._give_up(wanted)
         elif text.key in found.claimed:
             wanted.is_asked = True
+            self._count(wanted, self._misses)
             self._dispatcher.ask(text.key, text.text, wanted.shape, text.flow, wanted)
         else:  # another process is getting it
             asyncio.get_running_loop().call_later(wanted.next_delay(), self._look_up, wanted)
+
+    def _count(self, wanted: _Wanted, result: Counter) -> None:
+        """Once, however often it is looked up and asked for."""
+        if not wanted.is_counted:
+            wanted.is_counted = True
+            result.inc()
 
     def _give_up(self, wanted: _Wanted) -> None:
         if wanted.term is None:
@@ -153,6 +168,7 @@ class VectorCache:
     def _ended(self, wanted: _Wanted) -> None:
         """There is no claim of it any more. Who came meanwhile did not find the claim for its own."""
         if wanted.text.waiters:
+            wanted.is_counted = False
             self._look_up(wanted)
         else:
             del self._wanted[wanted.text.key]
@@ -161,7 +177,7 @@ class VectorCache:
 class _Wanted:
     """A text that wants a vector; for the dispatcher, the one who waits for it."""
 
-    __slots__ = ("_cache", "_looks", "is_asked", "shape", "term", "text", "vector")
+    __slots__ = ("_cache", "_looks", "is_asked", "is_counted", "shape", "term", "text", "vector")
 
     def __init__(self, cache: VectorCache, text: WaitingText, shape: Shape) -> None:
         self._cache = cache
@@ -172,6 +188,8 @@ class _Wanted:
         """In whose name it is claimed."""
         self.vector: Vector | None = None
         """Once it has come, until it is in the cache."""
+        self.is_counted = False
+        """Whether it is known where its vector comes from."""
         self.is_asked = False
         """Whether the dispatcher has it, perhaps twice: the first news are taken."""
 
@@ -180,6 +198,11 @@ class _Wanted:
         """Whether it must not be asked for any more: nobody waits, or others may be asking."""
         lost = self.term is not None and self.term.is_over
         return lost or all(waiter.is_gone for waiter in self.text.waiters)
+
+    @property
+    def has_waited(self) -> bool:
+        """Whether another process was getting it when it was looked up."""
+        return self._looks > 0
 
     @property
     def source(self) -> str | None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedq.contract import Lane
-from embedq_worker.engine.summary import Summary, died_of
+from embedq_worker.engine.summary import Finish, Summary, died_of
 from embedq_worker.logs import get_logger
 from embedq_worker.store.collection import Layout
 from embedq_worker.store.rows import Part
@@ -56,7 +56,7 @@ class RunningJob:
         *,
         lane: Lane,
         source: str | None,
-        finish: Callable[[Summary], None],
+        finish: Finish,
         hold: Hold | None = None,
     ) -> None:
         self.lane = lane

@@ -18,6 +18,7 @@ from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome, RunningItem
 from embedq_worker.errors import CollectionGone, CollectionMoved, RowRefused, RowsLocked
 from embedq_worker.logs import failure, get_logger
+from embedq_worker.metrics.writes import ROWS, WRITE_TIME
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Row
 from embedq_worker.store.writer import Writer
@@ -66,6 +67,7 @@ class WriteQueue:
         self._writer = writer
         self._moved = moved
         self._outage = outage
+        self._name = name
         self._what = f"collection {name}: writing rows, whose vectors are kept,"
         self._what_locked = f"collection {name}: writing some rows"
         self._refused = refused
@@ -172,13 +174,16 @@ class WriteQueue:
                 if half:
                     await self._store(work, done, half)
         else:
+            if done == self._written:
+                self._count(groups, ids)
             for group in groups:
                 done(group, ids)
 
     async def _insist(self, work: _Work, groups: Sequence[Rivals]) -> set[str]:
         async def once() -> set[str] | RowsLocked:
             try:
-                return await work([_row(group[0]) for group in groups])
+                with WRITE_TIME.time():
+                    return await work([_row(group[0]) for group in groups])
             except RowsLocked as error:  # others of the batch need not wait
                 return error
 
@@ -200,6 +205,11 @@ class WriteQueue:
     def _try_again(self, again: Sequence[tuple[RunningItem, Change]]) -> None:
         self._waiting.extend(again)
         self._arrived.set()
+
+    def _count(self, groups: Sequence[Rivals], superseded: set[str]) -> None:
+        ROWS.labels(self._name).inc(
+            sum(len(group[0].parts) for group in groups if group[0].id not in superseded)
+        )
 
     def _written(self, group: Rivals, superseded: set[str]) -> None:
         stored, *older = group

@@ -21,6 +21,7 @@ from redis.exceptions import RedisError
 from embedq_worker import names
 from embedq_worker.intake.scripts import BEAT, LEAVE, TAKE_OVER
 from embedq_worker.logs import get_logger
+from embedq_worker.metrics.rescue import TAKEN_OVER
 from embedq_worker.metrics.servers import REDIS_ERRORS
 from embedq_worker.script import Script
 
@@ -157,6 +158,7 @@ class Heartbeat:
         while monotonic() < until and (reply := await self._take_one(client)):
             dead, messages, what = cast("tuple[bytes, int, bytes]", reply)
             taken[dead, what] += messages
+            TAKEN_OVER.inc(messages)
         for (dead, what), messages in taken.items():
             if messages:
                 _say_taken_over(what, messages, dead.decode())

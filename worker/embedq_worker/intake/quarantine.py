@@ -8,6 +8,7 @@ from time import monotonic
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.hands import Fetched, Hands
 from embedq_worker.intake.isolation import Step
+from embedq_worker.metrics.rescue import SUSPECTS_RUN
 
 
 class Quarantine:
@@ -55,6 +56,7 @@ class Quarantine:
         group = self._hands.take_suspects(queues)
         if group:
             DESK.isolation.taken(monotonic())
+            SUSPECTS_RUN.inc(len(group))
             self._deliver(group)
         else:
             DESK.isolation.end(monotonic())

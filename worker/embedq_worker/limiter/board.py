@@ -7,7 +7,7 @@ server's clock.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import floor
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,7 +18,7 @@ from embedq_worker.limiter.exchange import Concurrency, Limits
 from embedq_worker.limiter.keys import model_key, settings_key
 
 if TYPE_CHECKING:
-    import redis
+    import redis.asyncio
 
 MOST_CALLS = 1_000_000
 MOST_A_MINUTE = 10**12
@@ -125,16 +125,37 @@ class ModelBoard(msgspec.Struct, frozen=True, kw_only=True):
 
 def read_board(client: redis.Redis, model: str, prefix: str = "", *, minute: float = 60.0) -> ModelBoard:
     """What is known of a model. ``minute`` in seconds, as the workers have it. Raises redis-py's errors."""
-    stem = model_key(model, prefix)
     with client.pipeline(transaction=True) as pipe:
-        pipe.time()
-        pipe.hgetall(stem)
-        pipe.hgetall(settings_key(model, prefix))
-        pipe.zrange(f"{stem}:leases", 0, -1, withscores=True)
-        pipe.zrange(f"{stem}:processes", 0, -1, withscores=True)
-        pipe.hgetall(f"{stem}:wants")
-        pipe.hgetall(f"{stem}:spent")
-        time, state, settings, leases, processes, wants, spent = pipe.execute()
+        _ask(pipe, model, prefix)
+        return _board(model, pipe.execute(), minute)
+
+
+async def read_boards(
+    client: redis.asyncio.Redis, models: Iterable[str], prefix: str = ""
+) -> list[ModelBoard]:
+    """What is known of some models, through an asynchronous client. Raises redis-py's errors."""
+    boards = []
+    for model in models:
+        async with client.pipeline(transaction=True) as pipe:
+            _ask(pipe, model, prefix)
+            boards.append(_board(model, await pipe.execute(), 60.0))
+    return boards
+
+
+def _ask(pipe: Any, model: str, prefix: str) -> None:
+    """Of either kind of client: what is asked is only noted here."""
+    stem = model_key(model, prefix)
+    pipe.time()
+    pipe.hgetall(stem)
+    pipe.hgetall(settings_key(model, prefix))
+    pipe.zrange(f"{stem}:leases", 0, -1, withscores=True)
+    pipe.zrange(f"{stem}:processes", 0, -1, withscores=True)
+    pipe.hgetall(f"{stem}:wants")
+    pipe.hgetall(f"{stem}:spent")
+
+
+def _board(model: str, replies: list[Any], minute: float) -> ModelBoard:
+    time, state, settings, leases, processes, wants, spent = replies
     now = time[0] * 1000 + time[1] / 1000
     alive = _current(processes, now)
     return _Notes(_text(state), _current(leases, now), now).board(

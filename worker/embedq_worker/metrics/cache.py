@@ -6,6 +6,7 @@ from prometheus_client import Counter
 
 from embedq_worker.metrics.registry import REGISTRY
 
+RESULTS = ("hit", "miss", "joined")
 TEXTS = Counter(
     "embedq_cache_texts_total",
     "Texts by where their vector comes from: hit (it was in the cache), miss (the model is called), joined "

@@ -45,6 +45,6 @@ SLOTS_CHANGED = Reading(
 )
 DEAD_LETTERS = Reading(
     "embedq_fleet_dead_letters",
-    "Dead letters that are kept; the collection is empty for those that named none.",
+    "Dead letters that are kept, counted up to 10,000; the collection is empty where none has its name.",
     ["collection"],
 )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from prometheus_client import Counter, Gauge, Histogram
+from prometheus_client import Counter, Histogram
 
 from embedq_worker.metrics.registry import REGISTRY
+from embedq_worker.metrics.sampled import Sampled
 
 ITEMS = Counter(
     "embedq_items_total",
@@ -28,10 +29,16 @@ LAG = Histogram(
     buckets=(0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1_800, 7_200, 43_200),
     registry=REGISTRY,
 )
-IN_HAND = Gauge(
+QUERIES = Counter(
+    "embedq_queries_total",
+    "Queries that are done, by outcome: answered, refused.",
+    ["collection", "outcome"],
+    unit="queries",
+    registry=REGISTRY,
+)
+IN_HAND = Sampled(
     "embedq_in_hand_messages",
     "Messages that this process has fetched and not finished.",
     ["collection", "lane"],
     unit="messages",
-    registry=REGISTRY,
 )

@@ -1,0 +1,140 @@
+"""Reading the fleet for the metrics: queues, workers and models from Redis, dead letters from Postgres.
+
+It is read when a page is asked for, in every process: lengths, ends and reports, never all that is queued.
+What cannot be read keeps its last values, which are left out of a page once they are too old to be true.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+
+import redis.asyncio as redis
+from redis.exceptions import RedisError
+
+from embedq.contract import queue_name
+from embedq_worker.catalogue import Catalogue
+from embedq_worker.engine.accounts import label_of
+from embedq_worker.engine.dispatcher import limits_of
+from embedq_worker.engine.watch import Watch
+from embedq_worker.errors import StoreError
+from embedq_worker.limiter.board import ModelBoard, read_boards
+from embedq_worker.limiter.reasons import change_kind, pause_kind
+from embedq_worker.logs import failure, get_logger
+from embedq_worker.metrics import fleet
+from embedq_worker.settings import Settings
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.database import Database
+from embedq_worker.store.dead_letters import count_some_dead_letters
+from embedq_worker.store.fleet import Fleet, read_fleet_async
+from embedq_worker.store.queues import LANES, Queue, read_queues_async
+
+logger = get_logger(__name__)
+
+_QUEUES_AT_ONCE = 60
+"""Queues of one script: the server does nothing else meanwhile."""
+_PATIENCE = 5.0
+"""Seconds that Postgres has for counting."""
+
+
+class FleetReadings:
+    """Of all collections that there are, whatever this process serves."""
+
+    def __init__(self, settings: Settings, client: redis.Redis, database: Database) -> None:
+        self._prefix = settings.key_prefix
+        self._catalogue = settings.catalogue
+        self._redis = client
+        self._database = database
+        self._collections: Sequence[Collection] = ()
+        self._watches = [Watch(self._look_at_redis), Watch(self._look_at_postgres)]
+
+    @property
+    def tasks(self) -> list[asyncio.Task[None]]:
+        """What is being read."""
+        return [task for watch in self._watches for task in watch.tasks]
+
+    async def read(self, collections: Sequence[Collection]) -> None:
+        """Read what was not read just now; where a server does not answer, go on without it."""
+        self._collections = collections
+        await asyncio.gather(*(watch.ask() for watch in self._watches))
+
+    async def _look_at_redis(self) -> None:
+        try:
+            _tell_queues(await self._read_queues())
+            _tell_workers(await read_fleet_async(self._redis, self._prefix))
+            _tell_models(await read_boards(self._redis, self._models(), self._prefix), self._catalogue)
+        except (RedisError, OSError):
+            return  # embedq_outage says so
+        except Exception as error:
+            logger.error(
+                "fleet_not_read", "for the metrics Redis could not be read: {error}", **failure(error)
+            )
+
+    async def _look_at_postgres(self) -> None:
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                counted = await count_some_dead_letters(self._database)
+        except (StoreError, TimeoutError):
+            return  # likewise
+        except Exception as error:
+            logger.error(
+                "dead_letters_not_counted",
+                "for the metrics dead letters could not be counted: {error}",
+                **failure(error),
+            )
+        else:
+            self._tell_dead_letters(counted)
+
+    async def _read_queues(self) -> dict[str, Queue]:
+        names = [queue_name(each.name, lane) for each in self._collections for lane in LANES]
+        found: dict[str, Queue] = {}
+        for at in range(0, len(names), _QUEUES_AT_ONCE):
+            part = names[at : at + _QUEUES_AT_ONCE]
+            found |= await read_queues_async(self._redis, part, self._prefix)
+        return found
+
+    def _models(self) -> list[str]:
+        shadows = {each.shadow.model for each in self._collections if each.shadow is not None}
+        return sorted({each.model for each in self._collections} | shadows)
+
+    def _tell_dead_letters(self, counted: Mapping[str | None, int]) -> None:
+        letters: dict[tuple[str, ...], float] = {("",): 0.0}
+        letters |= {(each.name,): 0.0 for each in self._collections}
+        for name, count in counted.items():
+            letters[(name,) if name is not None and (name,) in letters else ("",)] += count
+        fleet.DEAD_LETTERS.replace(letters)
+
+
+def _tell_queues(queues: Mapping[str, Queue]) -> None:
+    fleet.QUEUED.replace({label_of(name): queue.length for name, queue in queues.items()})
+    ages = {label_of(name): queue.oldest if queue.length else 0.0 for name, queue in queues.items()}
+    fleet.OLDEST.replace({labels: age for labels, age in ages.items() if age is not None})
+
+
+def _tell_workers(found: Fleet) -> None:
+    alive = len(found.reports) + sum(each.lease > 0 for each in found.silent)
+    fleet.WORKERS.replace({(): alive})
+    fleet.SUSPECTS.replace({(): sum(found.suspects.values())})
+
+
+def _tell_models(boards: Sequence[ModelBoard], catalogue: Catalogue) -> None:
+    fleet.IN_FLIGHT.replace({(each.model,): each.in_flight for each in boards})
+    fleet.WAITING.replace({(each.model,): each.waiting for each in boards})
+    fleet.COOLING.replace({(each.model,): float(each.cooling is not None) for each in boards})
+    fleet.PAUSED.replace({_pause(each): float(each.paused is not None) for each in boards})
+    now = time.time()
+    changes = [(each.model, each.changed) for each in boards if each.changed is not None]
+    fleet.SLOTS_CHANGED.replace(
+        {(model, change_kind(change.why)): round(now - change.seconds_ago) for model, change in changes}
+    )
+    known = [
+        (each, limits_of(catalogue.models[each.model])) for each in boards if each.model in catalogue.models
+    ]
+    limits = {each.model: each.live.over(file) for each, file in known}
+    fleet.LIMIT.replace({(model,): limit.max_concurrency for model, limit in limits.items()})
+    fleet.SLOTS.replace({(each.model,): each.slots_under(limits[each.model]) for each, _ in known})
+
+
+def _pause(board: ModelBoard) -> tuple[str, str]:
+    return board.model, "" if board.paused is None else pause_kind(board.paused.reason)
