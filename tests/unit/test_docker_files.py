@@ -43,7 +43,7 @@ def files() -> list[Path]:
 
 def make_secrets(given: Path, secrets: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the script over two folders."""
-    command = ["sh", DOCKER / "make-secrets", given, secrets, DOCKER / "redis/users.acl"]
+    command = ["sh", *map(str, (DOCKER / "make-secrets", given, secrets, DOCKER / "redis/users.acl"))]
     return subprocess.run(
         command, capture_output=True, text=True, check=False, env={**os.environ, **environment}
     )
