@@ -7,6 +7,7 @@ PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST_ARGS ?= -n 3
 LIMITS_ARGS ?=
+STACK_LINES ?=
 MIGRATION_ARGS ?=
 RELIABILITY_ARGS ?=
 SQL_ARGS ?=
@@ -14,13 +15,16 @@ SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql screenshots simulate docs constraints clean
+.PHONY: help install demo stack test lint chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql screenshots simulate docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: .venv/installed-demo$(if $(FLOWER),-flower) ## Embed and search Python's docstrings: no Docker, no key; FLOWER=1 shows it
 	@$(BIN)/embedq demo $(if $(FLOWER),--flower)
+
+stack: .venv/installed-demo ## Run the compose stack under load, scale it, kill a worker, and check every id; needs Docker
+	@docker/try-it $(STACK_LINES)
 
 test: lint ## Check and test everything
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
