@@ -17,6 +17,8 @@ from click.testing import CliRunner
 from psycopg import sql
 
 from embedq.cli import main
+from embedq_worker.embedded.process import free_port
+from tests.support.metrics import scrape
 from tests.support.stack import Stack, wait_until
 from tests.support.workers import Worker
 
@@ -73,9 +75,13 @@ class Watch:
     def worker(self, *arguments: str, change: str | None = None) -> Iterator[Worker]:
         """A worker that says all it can, and a monitor that receives all its events."""
         said = ["--loglevel", "DEBUG", "--events", *arguments]
+        port = free_port()
+        self.stack.environment["EMBEDQ_METRICS_PORT"] = str(port)
         with self.stack.client() as client, self._monitor(client):
             with Worker(self.stack.environment, said, change=change) as worker:
                 yield worker
+                if worker.is_alive:
+                    self.see("the metrics", scrape(port).text)
                 self._look()
             self.see("the worker's output", worker.output)
 
