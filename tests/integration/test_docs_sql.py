@@ -1,4 +1,4 @@
-"""Every statement of docs/sql.md runs on the demo's collection, and gives the columns that it is shown with.
+"""Every statement of the pages with SQL runs on the demo's collection, and gives the columns that are shown.
 
 A block that cannot run there has a line `<!-- not run: why -->` before it. `$1` is a question's vector, and
 the demo's dimensions stand for those of the page's model. Roles that a block names are made for it. What a
@@ -22,7 +22,8 @@ from tests.support.filled import literal
 
 THEIRS = 1536
 """Dimensions of the model that the page speaks of."""
-PAGE = Path(__file__).parents[2] / "docs/sql.md"
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = ("sql.md", "usage.md")
 FENCED = re.compile(
     r"(?:<!-- not run: (?P<excuse>.+?) -->\n)?^```sql\n(?P<text>.*?)^```\n(?:\n```text\n(?P<header>.*?)\n)?",
     re.MULTILINE | re.DOTALL,
@@ -35,6 +36,7 @@ NO_ROLE = {"public", "current_user", "session_user"}
 class Block(NamedTuple):
     """A fenced block of SQL: the number of its first line, and the names of the columns shown below it."""
 
+    page: str
     line: int
     text: str
     excuse: str | None
@@ -42,10 +44,15 @@ class Block(NamedTuple):
 
 
 def blocks() -> list[Block]:
-    """Those of the page."""
-    page = PAGE.read_text("utf-8")
+    """Those of the pages."""
+    return [block for name in PAGES for block in blocks_of(name, (DOCS / name).read_text("utf-8"))]
+
+
+def blocks_of(name: str, page: str) -> list[Block]:
+    """Those of one page."""
     return [
         Block(
+            name,
             page.count("\n", 0, found.start("text")) + 1,
             found["text"],
             found["excuse"],
@@ -57,7 +64,9 @@ def blocks() -> list[Block]:
 
 def test_blocks_are_found() -> None:
     """As many as there are, however the page is written."""
-    assert len(blocks()) == PAGE.read_text("utf-8").count("```sql\n") > 10
+    for name in PAGES:
+        count = (DOCS / name).read_text("utf-8").count("```sql\n")
+        assert len([block for block in blocks() if block.page == name]) == count > 1
     assert any(block.columns for block in blocks())
 
 
@@ -73,7 +82,7 @@ def test_every_block_runs(database_url: str) -> None:
                 try:
                     run(connection, block, f"'{literal(vectors[0])}'")
                 except (psycopg.Error, AssertionError) as error:
-                    failures.append(f"docs/sql.md, line {block.line}: {error}")
+                    failures.append(f"docs/{block.page}, line {block.line}: {error}")
     assert not failures, "\n".join(failures)
 
 

@@ -20,6 +20,7 @@ from embedq_worker.errors import ApiError
 from embedq_worker.limiter import Flow, Limiter
 from embedq_worker.settings import Settings
 from embedq_worker.store.usage import UsagePurpose
+from tests.support.dispatching import open_budgets
 
 DIMENSIONS = 64
 
@@ -61,7 +62,7 @@ class Office(NamedTuple):
             model,
             client=self.client,
             limiter=self.limiter,
-            purse=Purse(model, Usage()),
+            purse=Purse(model, Usage(), open_budgets()),
             batch_wait=0.0,
             retry_time=60.0,
         )

@@ -15,6 +15,7 @@ from embedq_worker.api.client import ApiClient
 from embedq_worker.api.request import Purpose
 from embedq_worker.api.response import Answer
 from embedq_worker.catalogue import Model
+from embedq_worker.engine.budgets import Budgets
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.purse import Purse
 from embedq_worker.engine.texts import Shape
@@ -160,13 +161,14 @@ class Bed:
         self.client = FakeClient()
         self.may_call = True
         self.usage = Usage()
+        self.budgets = open_budgets(lambda: self.dispatcher.follow_budgets())
         limiter = FakeLimiter()
         self.model = Model(id="m", dimensions=4, max_inputs=inputs, max_concurrency=3, requests_per_minute=50)
         self.dispatcher = Dispatcher(
             self.model,
             client=cast("ApiClient", self.client),
             limiter=cast("Limiter", limiter),
-            purse=Purse(self.model, self.usage),
+            purse=Purse(self.model, self.usage, self.budgets),
             batch_wait=batch_wait,
             retry_time=retry_time,
             may_call=lambda: self.may_call,
@@ -185,10 +187,10 @@ class Bed:
         await settled()
         return waiters
 
-    async def wanted(self) -> None:
-        """Wait until a call for bulk texts is wanted."""
+    async def wanted(self, flow: Flow = BULK) -> None:
+        """Wait until a call of a flow is wanted."""
         async with asyncio.timeout(5):
-            while BULK not in self.gate.wants:
+            while flow not in self.gate.wants:
                 self.gate.changed.clear()
                 await self.gate.changed.wait()
 
@@ -196,6 +198,14 @@ class Bed:
         """Grant a call, and let what follows happen."""
         self.gate.grant(flow, tokens)
         await settled()
+
+
+def open_budgets(on_changed: Callable[[], None] = lambda: None) -> Budgets:
+    """Budgets as they are while nobody has set one."""
+    budgets = Budgets()
+    budgets.refresh([], [])
+    budgets.on_changed = on_changed
+    return budgets
 
 
 async def settled() -> None:

@@ -262,3 +262,31 @@ def test_a_text_can_be_taken_out(limits: Limits, texts: list[WaitingText], data:
     while batch := batcher.take("a"):
         left += batch
     assert sorted(map(id, left)) == sorted({*map(id, texts)} - gone)
+
+
+@given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 9), st.integers(1, 300)), max_size=20))
+def test_held_texts_count_for_nothing(given_: list[tuple[str, int, int]]) -> None:
+    """As if they were not there, until they are held no more; none is lost."""
+    held: set[str] = set()
+    limits = Limits(max_chars_in_array=5)
+    texts = [text(name, length=length, tokens=tokens) for name, length, tokens in given_]
+    batcher = Batcher(limits, limits.most_tokens, lambda: 0.0, held.__contains__)
+    for waiting in texts[::2]:
+        batcher.add(waiting)
+    held.add("a")
+    batcher.sort_out()
+    for waiting in texts[1::2]:
+        batcher.add(waiting)
+    free = filled(limits, [each for each in texts if each.flow.collection != "a"])
+    assert (len(batcher), batcher.full, not batcher.has("a")) == (len(free), free.full, True)
+    assert batcher.wanted().keys() == free.wanted().keys()
+    assert {each.key for each in batcher.texts()} == {each.key for each in texts}
+    held.clear()
+    batcher.sort_out()
+    everything = filled(limits, texts)
+    assert (len(batcher), batcher.full) == (len(everything), everything.full)
+    taken = 0
+    while batch := batcher.take("a"):
+        taken += len(batch)
+    assert (taken, len(batcher)) == (len(texts), 0)
+    assert not batcher.full

@@ -56,6 +56,7 @@ CONTRACT = {
     "embedq_fleet_dead_letters": "collection",
     "embedq_fleet_spent_dollars": "scope name",
     "embedq_fleet_budget_dollars": "scope name",
+    "embedq_fleet_budget_spent": "scope name",
     "embedq_drift_distance": "model",
     "embedq_drift_found": "model",
     "embedq_drift_checked_timestamp_seconds": "model",

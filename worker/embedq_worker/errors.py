@@ -185,9 +185,9 @@ class BadInput(ApiError):
 
 
 class NotCalled(ApiError):
-    """No call was made. ``code``: "paused", with the reason for people, or "abandoned"."""
+    """No call was made. ``code``: "paused" or "budget", with the reason for people, or "abandoned"."""
 
-    def __init__(self, code: Literal["paused", "abandoned"], reason: str) -> None:
+    def __init__(self, code: Literal["paused", "budget", "abandoned"], reason: str) -> None:
         super().__init__(code=code)
         self.reason = reason
 

@@ -14,11 +14,13 @@ import click
 from embedq.errors import EmbedqError
 
 _SUMMARIES = {
+    "budget": "Set and show what models and collections may cost a day.",
     "collection": "Create, list, migrate and drop collections.",
     "dead-letters": "List, replay and drop the items that could not be embedded.",
     "demo": "Embed and search a real corpus on embedded servers.",
     "drift": "See whether models still give the vectors that they gave.",
     "enqueue": "Enqueue the items of a JSON Lines file.",
+    "estimate": "Say what embedding a JSON Lines file would cost, and how long it would take.",
     "flower": "Show jobs, queues, models and workers in a browser.",
     "health": "Ask the worker here whether it can work.",
     "index": "Build and drop a collection's vector index.",
@@ -29,6 +31,7 @@ _SUMMARIES = {
     "search": "Find the texts of a collection nearest to a text.",
     "status": "Show each collection's rows and queues, and each model's limits and pauses.",
     "up": "Start Postgres, Valkey and a local model here, no worker.",
+    "usage": "Show what was used, and what it cost.",
     "worker": "Start worker processes.",
 }
 """One line a command, so that listing them imports none; a test holds them to the entry points."""

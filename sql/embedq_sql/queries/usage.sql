@@ -62,3 +62,9 @@ SET dollars = excluded.dollars, tokens = excluded.tokens, set_at = now();
 -- name: reset_budget
 -- There is none any more.
 DELETE FROM embedq.budget WHERE scope = %(scope)s AND name = %(name)s;
+
+-- name: stored_hashes
+-- Of these ids of a collection, what of them is stored.
+SELECT id, content_hash
+FROM embedq.item
+WHERE collection_id = %(collection_id)s AND id = ANY (%(ids)s::text[]) AND deleted_at IS NULL;

@@ -1,6 +1,7 @@
 """The batcher: waiting texts of one shape and lane, packed into requests up to the model's limits.
 
-Each collection has a line of its own. A request is made for the collection whose turn it is, and filled up
+Each collection has a line of its own. Those that are held, for want of money, are set aside: nothing of them
+is due. A request is made for the collection whose turn it is, and filled up
 from the others in fair turns, so that many small collections share requests and a large one does not hold
 them up.
 """
@@ -48,40 +49,72 @@ class _Line:
 
 
 class Batcher:
-    """Texts of one shape and lane. ``most_tokens`` of one request may change at any time."""
+    """Texts of one shape and lane. ``most_tokens`` of one request may change at any time.
 
-    def __init__(self, limits: Limits, most_tokens: float, clock: Callable[[], float]) -> None:
+    ``sort_out`` is to be called whenever ``is_held`` says something else of a collection.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        most_tokens: float,
+        clock: Callable[[], float],
+        is_held: Callable[[str], bool] = lambda _: False,
+    ) -> None:
         self.most_tokens = most_tokens
         self._inputs = limits.inputs
         self._max_characters = limits.max_chars_in_array or inf
         self._clock = clock
+        self._is_held = is_held
         self._lines: OrderedDict[str, _Line] = OrderedDict()
+        self._held: dict[str, _Line] = {}
         self._count = 0
         self._tokens = 0
         self._alone = 0
 
     def __len__(self) -> int:
+        """Texts that are not held."""
         return self._count
 
     def has(self, collection: str) -> bool:
-        """Whether texts of a collection wait."""
+        """Whether texts of a collection wait that are not held."""
         return collection in self._lines
 
     def add(self, text: WaitingText) -> None:
         """Put a text in its collection's line."""
-        line = self._lines.get(text.flow.collection)
+        name = text.flow.collection
+        is_held = self._is_held(name)
+        lines = self._held if is_held else self._lines
+        line = lines.get(name)
         if line is None:
-            line = self._lines[text.flow.collection] = _Line()
-        self._count += 1
-        if text.characters > self._max_characters:
-            line.alone[text.key] = text
-            self._alone += 1
-        else:
-            line.shared[text.key] = text
-            self._tokens += text.tokens
+            line = lines[name] = _Line()
+        part = line.alone if text.characters > self._max_characters else line.shared
+        part[text.key] = text
+        if not is_held:
+            self._count += 1
+            if part is line.alone:
+                self._alone += 1
+            else:
+                self._tokens += text.tokens
+
+    def sort_out(self) -> None:
+        """Set aside the lines that are held by now, and take back those that are not any more."""
+        for name in [name for name in self._lines if self._is_held(name)]:
+            line = self._held[name] = self._lines.pop(name)
+            self._reckon(line, -1)
+        for name in [name for name in self._held if not self._is_held(name)]:
+            line = self._lines[name] = self._held.pop(name)
+            self._reckon(line, 1)
+
+    def _reckon(self, line: _Line, sign: int) -> None:
+        self._count += sign * len(line)
+        self._alone += sign * len(line.alone)
+        self._tokens += sign * sum(text.tokens for text in line.shared.values())
 
     def remove(self, text: WaitingText) -> bool:
         """Take a text out of its line; whether it was in it."""
+        if text.flow.collection in self._held:
+            return self._remove_held(text)
         line = self._lines.get(text.flow.collection)
         if line is None:
             return False
@@ -93,11 +126,18 @@ class Batcher:
             return True
         return False
 
+    def _remove_held(self, text: WaitingText) -> bool:
+        line = self._held[text.flow.collection]
+        was_there = any(part.pop(text.key, None) is not None for part in (line.shared, line.alone))
+        if not line:
+            del self._held[text.flow.collection]
+        return was_there
+
     def texts(self) -> list[WaitingText]:
-        """Every text that waits."""
+        """Every text that waits, those that are held among them."""
         return [
             text
-            for line in self._lines.values()
+            for line in (*self._lines.values(), *self._held.values())
             for part in (line.shared, line.alone)
             for text in part.values()
         ]

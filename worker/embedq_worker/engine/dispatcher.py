@@ -2,7 +2,8 @@
 
 One dispatcher says what is wanted, never one per item. A transient failure is tried again with full jitter;
 a batch that the service cannot take is split in halves until the bad text is alone. While the service
-refuses us or is down, the gate grants nothing, and everything but queries waits.
+refuses us or is down, the gate grants nothing, and everything but queries waits. So do the texts of
+collections whose budget, or whose model's budget, is spent; those of others go on.
 """
 
 from __future__ import annotations
@@ -64,7 +65,7 @@ class Dispatcher:
         self._estimator = Estimator(model)
         self._changed = asyncio.Event()
         self._batchers: dict[tuple[Shape, Lane], Batcher] = {}
-        self._retries = Retries(self._changed.set)
+        self._retries = Retries(self._changed.set, purse.is_held)
         self._asked: dict[tuple[Shape, bytes], WaitingText] = {}
         self._said: dict[Flow, Want] = {}
         self._calls: set[asyncio.Task[None]] = set()
@@ -82,10 +83,10 @@ class Dispatcher:
         """Have ``text`` embedded for ``waiter``, when it is the turn of ``flow``.
 
         A text that is waiting or in flight already is not asked for twice; one that waits in line goes with
-        the earlier lane. ``key`` is the text's content hash.
+        the earlier lane, or with the collection that has money. ``key`` is the text's content hash.
         """
-        if flow.lane == "query" and self._gate.paused:
-            waiter.refused(NotCalled("paused", self._gate.paused), 0)
+        if flow.lane == "query" and (refusal := self._refusal(flow.collection)):
+            waiter.refused(refusal, 0)
             return
         waiting = self._asked.get((shape, key))
         if waiting is None:
@@ -93,14 +94,14 @@ class Dispatcher:
             self._asked[shape, key] = waiting
             self._batcher(shape, flow.lane).add(waiting)
             self._changed.set()
-        elif flow.lane == "live" and waiting.flow.lane == "bulk":
+        elif self._goes_sooner(flow, waiting.flow):
             self._bring_forward(waiting, shape, flow, waiter)
         waiting.waiters.append(waiter)
 
     @property
     def is_paused(self) -> bool:
         """Whether the model is not called by any worker now."""
-        return bool(self._gate.paused)
+        return bool(self._gate.paused) or self._purse.is_spent
 
     async def run(self) -> None:
         """Say what is wanted, until cancelled; calls in flight go on."""
@@ -113,7 +114,7 @@ class Dispatcher:
 
     async def finish_wanted(self) -> None:
         """Go on calling until nobody waits any more, the model is paused, or no call may be made."""
-        while self._asked and self._may_call() and not self._gate.paused:  # noqa: ASYNC110  # untold of two
+        while self._may_call() and not self._gate.paused and self._has_money():  # noqa: ASYNC110  # untold of two
             await asyncio.sleep(_LOOK_AGAIN)
 
     async def finish_calls(self) -> None:
@@ -126,6 +127,17 @@ class Dispatcher:
             await asyncio.wait(self._calls)
         self.let_go()
 
+    def follow_budgets(self) -> None:
+        """Other collections must wait for money than before."""
+        for batcher in self._batchers.values():
+            batcher.sort_out()
+        self._retries.sort_out()
+        self._refuse_queries()
+
+    def _has_money(self) -> bool:
+        """Whether a text waits that may be called for."""
+        return any(not self._purse.is_held(text.flow.collection) for text in self._asked.values())
+
     def let_go(self) -> None:
         """Let go of the texts that nobody waits for any more."""
         for (shape, _), batcher in self._batchers.items():
@@ -137,14 +149,25 @@ class Dispatcher:
 
     def _batcher(self, shape: Shape, lane: Lane) -> Batcher:
         if (shape, lane) not in self._batchers:
-            self._batchers[shape, lane] = Batcher(self._model, self._sizes.most(), monotonic)
+            self._batchers[shape, lane] = Batcher(
+                self._model, self._sizes.most(), monotonic, self._purse.is_held
+            )
         return self._batchers[shape, lane]
+
+    def _goes_sooner(self, flow: Flow, other: Flow) -> bool:
+        is_held = self._purse.is_held(other.collection)
+        if is_held != self._purse.is_held(flow.collection):
+            return is_held
+        return flow.lane == "live" and other.lane == "bulk"
 
     def _bring_forward(self, text: WaitingText, shape: Shape, flow: Flow, payer: Waiter) -> None:
         if self._batcher(shape, text.flow.lane).remove(text):
             text.flow, text.payer = flow, payer
             self._batcher(shape, flow.lane).add(text)
             self._changed.set()
+        elif self._purse.is_held(text.flow.collection):  # it was called for before
+            text.flow, text.payer = flow, payer
+            self._retries.sort_out()
 
     async def _say_wanted(self) -> None:
         """Tell the gate what is due, and wait until that may have changed."""
@@ -370,23 +393,27 @@ class Dispatcher:
         )
 
     def _refuse_queries(self) -> None:
-        """The model is paused: who asked a query is told at once, instead of waiting in vain."""
-        paused = self._gate.paused
-        if not paused:
-            return
+        """The model is paused, or a budget spent: who asked a query is told at once, not left to wait."""
         for (shape, lane), batcher in self._batchers.items():
             for text in batcher.texts() if lane == "query" else ():
-                batcher.remove(text)
-                self._refuse(text, shape, NotCalled("paused", paused))
-        self._retries.sift(lambda batch: not self._refuse_query(batch, paused))
+                if refusal := self._refusal(text.flow.collection):
+                    batcher.remove(text)
+                    self._refuse(text, shape, refusal)
+        self._retries.sift(lambda batch: not self._refuse_query(batch))
         self._changed.set()
 
-    def _refuse_query(self, batch: Batch, reason: str) -> bool:
-        if batch.flow.lane != "query":
-            return False
-        for text in batch.texts:
-            self._refuse(text, batch.shape, NotCalled("paused", reason))
-        return True
+    def _refuse_query(self, batch: Batch) -> bool:
+        refusal = self._refusal(batch.flow.collection) if batch.flow.lane == "query" else None
+        for text in batch.texts if refusal else ():
+            self._refuse(text, batch.shape, refusal or _ABANDONED)
+        return refusal is not None
+
+    def _refusal(self, collection: str) -> NotCalled | None:
+        """Why a query of a collection would wait for nothing that comes soon."""
+        if self._gate.paused:
+            return NotCalled("paused", self._gate.paused)
+        reason = self._purse.reason(collection)
+        return None if reason is None else NotCalled("budget", reason)
 
     def _refuse(self, text: WaitingText, shape: Shape, error: ApiError) -> None:
         del self._asked[shape, text.key]

@@ -65,7 +65,7 @@ class Parts:
         )
         self._client = ApiClient(settings)
         self._burials = BurialQueue(self._database)
-        self._usage = UsageKeeper(self._database)
+        self._usage = UsageKeeper(self._database, self._follow_budgets)
         self._caches = Caches(settings, self._database)
         self._queries = Queries(self._redis, settings.key_prefix)
         self._directory = Directory(
@@ -241,6 +241,10 @@ class Parts:
         for collection_id in [number for number, each in self._pipelines.items() if each.is_over]:
             for task in self._pipelines.pop(collection_id).tasks:
                 task.cancel()
+
+    def _follow_budgets(self) -> None:
+        for dispatcher in self._dispatchers.values():
+            dispatcher.follow_budgets()
 
     def _dispatcher(self, model: Model) -> Dispatcher:
         dispatcher = self._dispatchers.get(model.id)

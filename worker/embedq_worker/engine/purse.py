@@ -1,10 +1,11 @@
-"""The purse of one model: what its answered calls cost is paid from it."""
+"""The purse of one model: it pays for answered calls, and says whose texts must wait for money."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from embedq_worker.catalogue import Model
+from embedq_worker.engine.budgets import Budgets
 from embedq_worker.engine.texts import WaitingText
 from embedq_worker.engine.usage import Usage, charges_of
 
@@ -12,10 +13,26 @@ from embedq_worker.engine.usage import Usage, charges_of
 class Purse:
     """For the model's dispatcher."""
 
-    def __init__(self, model: Model, usage: Usage) -> None:
+    def __init__(self, model: Model, usage: Usage, budgets: Budgets) -> None:
         self._model = model
         self._usage = usage
+        self._budgets = budgets
 
     def pay(self, texts: Sequence[WaitingText], tokens: int | None) -> None:
         """A call was answered; ``tokens`` as the service counted them, or None."""
-        self._usage.add(charges_of(self._model, texts, tokens))
+        charges = charges_of(self._model, texts, tokens)
+        self._usage.add(charges)
+        self._budgets.spend(charges)
+
+    def is_held(self, collection: str) -> bool:
+        """Whether no call may be made for a collection's texts now."""
+        return self._budgets.is_held(self._model.id, collection)
+
+    @property
+    def is_spent(self) -> bool:
+        """Whether no call of the model may be made at all."""
+        return self._budgets.is_spent(self._model.id)
+
+    def reason(self, collection: str) -> str | None:
+        """Why a collection's texts wait for money; None while they do not."""
+        return self._budgets.reason(self._model.id, collection)

@@ -16,17 +16,26 @@ _LONGEST_DELAY = 30.0
 
 
 class Retries:
-    """Batches by flow. ``changed`` is called when one has become due."""
+    """Batches by flow. ``changed`` is called when one has become due; none of a held collection is."""
 
-    def __init__(self, changed: Callable[[], None]) -> None:
+    def __init__(self, changed: Callable[[], None], is_held: Callable[[str], bool] = lambda _: False) -> None:
         self._changed = changed
+        self._is_held = is_held
         self._due: defaultdict[Flow, deque[Batch]] = defaultdict(deque)
         self._timers: dict[Batch, asyncio.TimerHandle] = {}
 
     def add(self, batch: Batch) -> None:
         """Try it when its flow has its turn, after those that are due already."""
-        self._due[batch.flow].append(batch)
+        for part in batch.divided(self._is_held):
+            self._due[part.flow].append(part)
         self._changed()
+
+    def sort_out(self) -> None:
+        """Other collections are held than before, or texts have gone to other ones."""
+        due = [batch for batches in self._due.values() for batch in batches]
+        self._due.clear()
+        for batch in due:
+            self.add(batch)
 
     def add_later(self, batch: Batch) -> float:
         """Try it after a delay with full jitter, by its failures so far; returns the seconds."""
@@ -37,13 +46,13 @@ class Retries:
 
     def next(self, flow: Flow, most_tokens: float = inf) -> Batch | None:
         """Take the next batch of a flow that is due, unless it has more tokens, by estimate."""
-        batches = self._due.get(flow)
+        batches = None if self._is_held(flow.collection) else self._due.get(flow)
         return batches.popleft() if batches and batches[0].tokens <= most_tokens else None
 
     def wanted(self) -> Iterator[tuple[Flow, Want]]:
         """The calls that are due, and the most tokens of one, by estimate."""
         for flow, batches in self._due.items():
-            if batches:
+            if batches and not self._is_held(flow.collection):
                 yield flow, Want(len(batches), max(batch.tokens for batch in batches))
 
     def sift(self, keeps: Callable[[Batch], bool]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -127,6 +127,14 @@ class Batch:
     def tokens(self) -> int:
         """The sum of the estimates."""
         return sum(text.tokens for text in self.texts)
+
+    def divided(self, is_held: Callable[[str], bool]) -> list[Batch]:
+        """The batch, or two where some of its texts must wait for money and others need not."""
+        held = [text for text in self.texts if is_held(text.flow.collection)]
+        if not held or len(held) == len(self.texts):
+            return [self]
+        free = [text for text in self.texts if not is_held(text.flow.collection)]
+        return [replace(self, texts=part) for part in (free, held)]
 
     def halves(self) -> tuple[Batch, Batch]:
         """Two batches of half the texts."""

@@ -1,6 +1,7 @@
 """The keeper of usage: reports what this process has used, once a second and at its end.
 
-A report is kept until Postgres has counted it. Where the connection was lost and nobody knows whether it did,
+With it comes what all processes have used today, by which budgets hold. A report is kept until Postgres has
+counted it. Where the connection was lost and nobody knows whether it did,
 the same report is sent again, which Postgres counts once.
 """
 
@@ -8,26 +9,31 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import Callable, Sequence
 
 from embedq_worker.catalogue import Model
+from embedq_worker.engine.budgets import Budgets
 from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.purse import Purse
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.usage import Usage
 from embedq_worker.errors import CollectionGone, NotMigrated
+from embedq_worker.metrics import budget
 from embedq_worker.store.database import Database
-from embedq_worker.store.usage import Report, settle
+from embedq_worker.store.usage import Report, UsageToday, settle
 
 REPORT_EVERY = 1.0
-"""Seconds between two reports. A process that is killed loses what it used since the last one."""
+"""Seconds between two reports. A process that is killed loses what it used since the last one, and a budget
+that is spent elsewhere is heard of as much later."""
 
 
 class UsageKeeper:
-    """One a process."""
+    """One a process. ``on_changed`` is called when other texts have to wait for money than before."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, on_changed: Callable[[], None] = lambda: None) -> None:
         self._database = database
         self._usage = Usage()
+        self._budgets = Budgets(on_changed)
         self._process = uuid.uuid4().hex
         self._number = 0
         self._report: Report | None = None
@@ -36,7 +42,7 @@ class UsageKeeper:
 
     def purse(self, model: Model) -> Purse:
         """A purse for a model's dispatcher."""
-        return Purse(model, self._usage)
+        return Purse(model, self._usage, self._budgets)
 
     async def run(self) -> None:
         """Report for ever."""
@@ -59,7 +65,18 @@ class UsageKeeper:
             self._number += 1
             self._report = Report(self._process, self._number, charges)
         try:
-            await settle(self._database, self._report)
+            today = await settle(self._database, self._report)
         except CollectionGone:
             raise NotMigrated from None
         self._report = None
+        self._budgets.refresh(today, self._usage.charges)
+        _measure(today)
+
+
+def _measure(today: Sequence[UsageToday]) -> None:
+    """For the metrics, which are in floats."""
+    budget.SPENT.replace({(each.scope, each.name): float(each.cost) for each in today})
+    dollars = {(each.scope, each.name): each.budget_dollars for each in today}
+    budget.BUDGET.replace({name: float(most) for name, most in dollars.items() if most is not None})
+    budgets = (each for each in today if each.budget_dollars is not None or each.budget_tokens is not None)
+    budget.IS_SPENT.replace({(each.scope, each.name): float(each.is_spent) for each in budgets})

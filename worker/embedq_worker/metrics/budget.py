@@ -16,3 +16,8 @@ BUDGET = Reading(
     ["scope", "name"],
     unit="dollars",
 )
+IS_SPENT = Reading(
+    "embedq_fleet_budget_spent",
+    "1 while a budget for today, of dollars or of tokens, is spent, so that texts wait; else 0.",
+    ["scope", "name"],
+)

@@ -111,6 +111,13 @@ def usage_by(connection: Connection, by: By, days: int) -> list[UsageSum]:
         return cursor.execute(statement("usage_by"), {"by": by, "days": days}).fetchall()
 
 
+def stored_hashes(connection: Connection, collection_id: int, ids: Sequence[str]) -> dict[str, bytes]:
+    """The content hashes of those ids of a collection that are stored. Raises ``StoreError``."""
+    with store_errors("the ledger was not read"):
+        values = {"collection_id": collection_id, "ids": list(ids)}
+        return dict(connection.execute(statement("stored_hashes"), values).fetchall())
+
+
 def _values(report: Report) -> dict[str, Any]:
     charges = report.charges
     accounts = {name: [getattr(each.account, name) for each in charges] for name in Account._fields}
