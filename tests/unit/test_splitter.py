@@ -89,6 +89,7 @@ def test_chunks_cover_the_text(model: Model, tokens: int, overlap: int) -> None:
     @example("x" * 3000)
     @example(" " * 2000 + "a" + " " * 2000 + "b")
     @example("中" * 900)
+    @example("\x1f " * 600 + "a")
     @example("ok 200\n" * 900)
     @example(PROSE * 9 + "x1" * 900 + "\n\n" + PROSE * 9)
     def check(text: str) -> None:

@@ -89,7 +89,8 @@ class Chunking:
             self._go_on()
             is_end = start + window >= len(text)
             found, passed = self._fitting(text[start : start + window], is_end)
-            spans += [(start + offset, chunk) for offset, chunk in found]
+            # Some control characters are white space to Python, and to the contract, and none to the library.
+            spans += [(start + offset, chunk) for offset, chunk in found if chunk.strip()]
             start += passed
         return spans
 
