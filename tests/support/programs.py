@@ -14,6 +14,7 @@ import pytest
 _PACKAGES = {
     "chromedriver": "chromium-driver",
     "chromium": "chromium",
+    "openssl": "openssl",
     "prometheus": "prometheus",
     "promtool": "prometheus",
 }

@@ -13,13 +13,14 @@ import pytest
 import yaml  # type: ignore[import-untyped] # PyYAML has no types
 
 from embedq_worker.settings import Settings, WorkerSettings
+from tests.support.programs import needs
 from tests.support.variables import variables_read
 
 ROOT = Path(__file__).parents[2]
 DOCKER = ROOT / "docker"
 OURS = ("migrate", "worker", "producer", "flower", "secrets")
 CONFINED = (*OURS, "prometheus", "grafana")
-SCRIPTS = ("make-secrets", "run-with-secrets", "strip-packages")
+SCRIPTS = ("make-certificates", "make-secrets", "run-with-secrets", "strip-packages")
 REDIS_USERS = ("admin", "worker", "producer", "monitor")
 GENERATED = [f"{name}/password" for name in ("postgres", "flower", "grafana", *REDIS_USERS)]
 
@@ -30,9 +31,9 @@ SECRET_LIKE = re.compile(
 )
 
 
-def compose() -> dict[str, Any]:
+def compose(file: str = "compose.yaml") -> dict[str, Any]:
     """The parsed compose file."""
-    parsed: dict[str, Any] = yaml.safe_load((DOCKER / "compose.yaml").read_text("utf-8"))
+    parsed: dict[str, Any] = yaml.safe_load((DOCKER / file).read_text("utf-8"))
     return parsed
 
 
@@ -71,9 +72,9 @@ def test_no_secret_is_in_the_files() -> None:
     assert (DOCKER / "secrets/.gitignore").read_text("utf-8").split("\n")[1:3] == ["*", "!.gitignore"]
     taken = (ROOT / ".dockerignore").read_text("utf-8")
     assert "\n*\n" in taken
-    assert "secrets\n" not in taken.replace("!docker/make-secrets\n", "").replace(
-        "!docker/run-with-secrets\n", ""
-    )
+    assert {line for line in taken.splitlines() if "docker" in line} == {
+        f"!docker/{name}" for name in SCRIPTS
+    }
 
 
 @pytest.mark.parametrize("text", ["redis://:hunter2@redis", "POSTGRES_PASSWORD: hunter22", "sk-0123456789"])
@@ -259,3 +260,52 @@ def test_commands_get_their_urls_from_the_secrets(tmp_path: Path) -> None:
 
     broker = (tmp_path / "worker/broker_url").read_text()
     assert said.stdout.split() == [broker, "postgresql://mine", "none", "status"]
+
+
+def test_with_tls_every_url_asks_for_a_verified_server(tmp_path: Path) -> None:
+    """The certificate and the name, of Redis and of Postgres."""
+    make_secrets(tmp_path / "given", tmp_path, TLS="1")
+
+    for name in REDIS_USERS:
+        url = (tmp_path / name / "broker_url").read_text()
+        assert url.startswith("rediss://")
+        assert "ssl_cert_reqs=required&ssl_check_hostname=true&ssl_ca_certs=/run/tls/ca/ca.crt" in url
+    database = (tmp_path / "postgres/database_url").read_text()
+    assert database.endswith("?sslmode=verify-full&sslrootcert=/run/tls/ca/ca.crt")
+
+
+def test_with_tls_nothing_else_changes() -> None:
+    """Redis keeps its options, which an override has to repeat; every client gets the authority, no key."""
+    plain, encrypted = compose()["services"], compose("compose.tls.yaml")["services"]
+    options = plain["redis"]["command"]
+
+    assert encrypted["redis"]["command"][: len(options)] == options
+    assert encrypted["redis"]["command"][len(options) :][:2] == ["--port", "0"]
+    for client in ("worker", "producer", "flower", "migrate"):
+        assert encrypted[client]["volumes"] == ["tls-ca:/run/tls/ca:ro"]
+    keys = [name for name, service in encrypted.items() if "tls-authority:" in str(service.get("volumes"))]
+    assert keys == ["certificates"]
+
+
+def test_certificates_are_vouched_for_and_kept(tmp_path: Path) -> None:
+    """Each is its server's, by the authority's word; the second run makes none."""
+    needs("openssl")
+    command: list[str | Path] = ["sh", DOCKER / "make-certificates", tmp_path]
+    first = subprocess.run(command, capture_output=True, text=True, check=True)
+    second = subprocess.run(command, capture_output=True, text=True, check=True)
+
+    assert "a new certificate for redis" in first.stdout
+    assert second.stdout == ""
+    for server in ("redis", "postgres"):
+        verify = [
+            "openssl",
+            "verify",
+            "-CAfile",
+            "ca/ca.crt",
+            "-verify_hostname",
+            server,
+            f"{server}/server.crt",
+        ]
+        subprocess.run(verify, cwd=tmp_path, check=True, capture_output=True)
+    other = [*verify[:4], "-verify_hostname", "elsewhere", verify[-1]]
+    assert subprocess.run(other, cwd=tmp_path, check=False, capture_output=True).returncode != 0
