@@ -251,6 +251,32 @@ TIMELINES = (
         over=980,
     ),
     Timeline(
+        "EmbedqBudgetSpent",
+        {
+            _UP: held(1, 900),
+            'embedq_fleet_budget_spent{instance="a:9100",scope="collection",name="docs"}': switched(0, 1),
+            'embedq_fleet_spent_dollars{instance="a:9100",scope="collection",name="docs"}': switched(1, 5),
+            'embedq_fleet_budget_dollars{instance="a:9100",scope="collection",name="docs"}': held(5, 900),
+        },
+        well=55,
+        fires=65,
+        over=125,
+        labels={"scope": "collection", "name": "docs"},
+    ),
+    Timeline(
+        "EmbedqBudgetNearlySpent",
+        {
+            _UP: held(1, 900),
+            'embedq_fleet_budget_spent{instance="a:9100",scope="model",name="m"}': held(0, 900),
+            'embedq_fleet_spent_dollars{instance="a:9100",scope="model",name="m"}': switched(3.9, 4.1),
+            'embedq_fleet_budget_dollars{instance="a:9100",scope="model",name="m"}': held(5, 900),
+        },
+        well=55,
+        fires=65,
+        over=125,
+        labels={"scope": "model", "name": "m"},
+    ),
+    Timeline(
         "EmbedqModelDrifts",
         {_UP: held(1, 900), 'embedq_drift_found{instance="a:9100",model="m"}': switched(0, 1)},
         well=55,
