@@ -15,7 +15,7 @@ SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stack test lint chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql screenshots simulate docs constraints clean
+.PHONY: help install demo stack test lint alerts chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql screenshots simulate docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -38,6 +38,9 @@ lint: .venv/installed-dev ## Style, types, SQL and the boundaries between packag
 
 chaos: .venv/installed-dev ## Kill, stop, cut off and lie to real workers, then check every id; CHAOS_JOBS, _MINUTES, _SEED
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+alerts: .venv/installed-dev ## Cause every failure and see that an alert tells of it; needs prometheus
+	@$(BIN)/python -m tests.alerts
 
 bench: .venv/installed-dev ## Measure texts a second and CPU a text against the floor
 	@$(BIN)/python -m tests.bench.run

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -51,7 +51,10 @@ class Member:
 
 
 class Crew:
-    """``count`` workers, for the length of a ``with`` block; ``module`` is what runs ``worker``."""
+    """``count`` workers, for the length of a ``with`` block; ``module`` is what runs ``worker``.
+
+    ``metrics_ports``, if there are any: the port of each, also of its successors.
+    """
 
     def __init__(
         self,
@@ -61,11 +64,13 @@ class Crew:
         folder: Path,
         history: History,
         module: tuple[str, ...] = ("embedq.cli",),
+        metrics_ports: Sequence[int] = (),
     ) -> None:
         self._environment = {**environment, "PYTHONUNBUFFERED": "1"}
         self._folder = folder
         self._history = history
         self._module = module
+        self._metrics_ports = metrics_ports
         self._lock = threading.RLock()
         self._sampler = Sampler(_LOOK_EVERY, self._look)
         self._started = 0
@@ -143,13 +148,17 @@ class Crew:
             process = subprocess.Popen(
                 [sys.executable, "-m", *self._module, "worker"],
                 cwd=_ROOT,
-                env={**self._environment, "EMBEDQ_API_KEY": key},
+                env={**self._environment, **self._own(slot), "EMBEDQ_API_KEY": key},
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
         self._history.note("start", worker=key, pid=process.pid)
         return Member(slot, key, process, log)
+
+    def _own(self, slot: int) -> dict[str, str]:
+        """What this worker alone is told."""
+        return {"EMBEDQ_METRICS_PORT": str(self._metrics_ports[slot])} if self._metrics_ports else {}
 
     def _look(self) -> None:
         """Replace who has died."""
