@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from importlib.metadata import version
 
 import aiohttp
@@ -14,6 +15,7 @@ from embedq_worker.embedded.process import free_port
 from embedq_worker.engine.health import Health
 from embedq_worker.engine.probes import Probes
 from embedq_worker.engine.pulse import Pulse
+from embedq_worker.metrics.health import READY
 from embedq_worker.metrics.reading import LIFE, Reading
 from embedq_worker.store.outage import Outage
 from tests.support.metrics import Page, all_metrics
@@ -93,6 +95,32 @@ async def test_the_metrics_are_served_beside_the_probes() -> None:
     assert open_type.startswith("application/openmetrics-text")
     families = parse_openmetrics(open_)  # type: ignore[no-untyped-call]  # it has no types
     assert "embedq_build" in {family.name for family in families}
+
+
+async def test_writing_a_page_holds_up_nothing() -> None:
+    """With hundreds of collections it takes a second, in which the loop has calls to make and answers to read."""
+    health = Health(patience=30, hub=Pulse(), redis=Pulse(), outage=Outage())
+    port = free_port()
+    loop = asyncio.get_running_loop()
+    turned = threading.Event()
+
+    def look() -> dict[tuple[str, ...], float]:
+        loop.call_soon_threadsafe(turned.set)
+        return {(): float(turned.wait(2))}
+
+    READY.follow(look)
+    serving = asyncio.create_task(Probes(health, _nothing, host="127.0.0.1", port=port).run())
+    try:
+        page, _ = await _fetched(port, "text/plain")
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
+        READY.follow(dict)
+    assert Page(page).value("embedq_ready") == 1
+
+
+async def _nothing() -> None:
+    """To be done before a page."""
 
 
 async def _fetched(port: int, accept: str) -> tuple[str, str]:

@@ -96,7 +96,8 @@ def _answering(reasons: Callable[[], list[str]]) -> Handler:
 def _paging(before_page: BeforePage) -> Handler:
     async def answer(request: web.Request) -> web.Response:
         await before_page()
-        body, content_type = page(request.headers.get("Accept", ""))
+        # In a thread: with hundreds of collections it takes long, and calls and answers must go on meanwhile.
+        body, content_type = await asyncio.to_thread(page, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     return answer

@@ -32,4 +32,5 @@ class Pulse:
     @property
     def steady(self) -> float:
         """Seconds for which it has not missed."""
-        return 0.0 if self._since is None else self._clock() - self._since
+        since = self._since  # once: another thread may miss a beat in between
+        return 0.0 if since is None else self._clock() - since

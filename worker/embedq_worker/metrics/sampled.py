@@ -15,7 +15,8 @@ _NOTHING: Values = {}
 
 
 class Sampled:
-    """``look`` is asked for all values at once, on the thread that writes the page."""
+    """``look`` is asked for all values at once, on the thread that writes the page, which is none of
+    the worker's own."""
 
     def __init__(
         self,

@@ -61,8 +61,11 @@ class Outage:
 
     @property
     def reason(self) -> str | None:
-        """Why nothing can be read or written; None where something can, or others are merely in the way."""
-        for trouble in self._troubles.values():
+        """Why nothing can be read or written; None where something can, or others are merely in the way.
+
+        From any thread.
+        """
+        for trouble in list(self._troubles.values()):
             if not (trouble.is_alone or isinstance(trouble.error, DatabaseBusy)):
                 return str(trouble.error)
         return None
