@@ -98,7 +98,7 @@ async def test_the_metrics_are_served_beside_the_probes() -> None:
 
 
 async def test_writing_a_page_holds_up_nothing() -> None:
-    """With hundreds of collections it takes a second, in which the loop has calls to make and answers to read."""
+    """With hundreds of collections it takes a second, in which the loop has other things to do."""
     health = Health(patience=30, hub=Pulse(), redis=Pulse(), outage=Outage())
     port = free_port()
     loop = asyncio.get_running_loop()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
+from time import monotonic
 
 from embedq_worker.engine.accounts import Accounts
 from embedq_worker.engine.directory import Directory
@@ -11,18 +13,29 @@ from embedq_worker.engine.health import Health
 from embedq_worker.metrics.forgetting import forget
 from embedq_worker.metrics.health import OUTAGE, READY
 
+STRAGGLERS = 600.0
+"""Seconds in which what was under way for a collection may still be counted after it is gone."""
+
 
 class Scraping:
     """Series of collections that are gone are dropped, and the fleet is read."""
 
     def __init__(
-        self, directory: Directory, accounts: Accounts, readings: FleetReadings, health: Health
+        self,
+        directory: Directory,
+        accounts: Accounts,
+        readings: FleetReadings,
+        health: Health,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._directory = directory
         self._accounts = accounts
         self._readings = readings
+        self._clock = clock
         self._known: set[str] = set()
-        """Names of all collections that there were at any page."""
+        """Names of the collections that there were at the last page."""
+        self._gone: dict[str, float] = {}
+        """Names of those that are gone since then, and when that was seen."""
         READY.follow(lambda: {(): float(not health.not_ready())})
         OUTAGE.follow(lambda: {(server,): float(is_away) for server, is_away in health.outages().items()})
 
@@ -37,9 +50,14 @@ class Scraping:
         self._forget_gone()
 
     def _forget_gone(self) -> None:
-        """Each time anew: what was under way when they were dropped is counted after it."""
+        """Each time anew for a while: what was under way when they were dropped is counted after it."""
+        now = self._clock()
         names = {each.name for each in self._directory.collections}
-        self._known |= names
-        for name in self._known - names:
-            self._accounts.close(name)
-            forget(name)
+        self._gone |= dict.fromkeys(self._known - names, now)
+        self._known = names
+        for name, gone_at in list(self._gone.items()):
+            if name not in names:
+                self._accounts.close(name)
+                forget(name)
+            if name in names or now - gone_at > STRAGGLERS:
+                del self._gone[name]
