@@ -155,11 +155,17 @@ def test_it_does_not_start_open(stack: Stack, arguments: list[str], said: str) -
 
 
 def test_on_loopback_it_can_do_without(stack: Stack) -> None:
-    """For this machine's own names only: a page on the web may make its own name lead here."""
+    """For this machine's own names only: a page on the web may make its own name lead here.
+
+    Flower's own variable would open the API, to every page on the web that asks localhost.
+    """
+    stack.environment["FLOWER_UNAUTHENTICATED_API"] = "true"
     with Monitor(stack.environment, password=None) as monitor:
         assert monitor.ask("/tasks").status == 200
         assert monitor.ask("/tasks", Host="localhost:5555").status == 200
         assert monitor.ask("/tasks", Host="evil.example").status == 403
+        answer = monitor.ask("/api/tasks")
+        assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (401, None)
 
 
 def test_compose_can_ask(monitor: Monitor, stack: Stack, tmp_path: Path) -> None:

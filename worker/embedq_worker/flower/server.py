@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -138,6 +139,7 @@ async def _serve(settings: Settings, serving: Options, listening: Callable[[int]
 
 def _set_options(serving: Options) -> None:
     """Flower's modules read them here. None is taken from FLOWER_* variables or a flowerconfig.py."""
+    os.environ.pop("FLOWER_UNAUTHENTICATED_API", None)  # this one is looked at on each request
     options.address, options.port = serving.address, serving.port
     options.basic_auth = [serving.access.credentials] if serving.access.credentials else []
     options.read_only = serving.is_read_only
