@@ -202,6 +202,18 @@ TIMELINES = (
         labels={"collection": "docs", "cause": "text"},
     ),
     Timeline(
+        "EmbedqDeadLetters",
+        {
+            _UP: held(1, 600),
+            'embedq_dead_letters_total{instance="a:9100",collection="docs",cause="text"}': then(
+                "_x12", held(1, 1200)
+            ),
+        },
+        well=55,
+        fires=65,
+        over=365,
+    ),
+    Timeline(
         "EmbedqManyDeadLetters",
         {
             _UP: held(1, 2000),
