@@ -17,6 +17,8 @@ _SETTLE = 90.0
 """Seconds until all is well at the start."""
 _OVER = 420.0
 """Seconds until the last alert is gone: rules look back for five minutes."""
+_SCRAPES = 30.0
+"""Seconds for a few scrapes."""
 _CUT_EVERY = 10.0
 """A cut is an alert when it comes again."""
 _CUT_AFTER = 500
@@ -116,7 +118,17 @@ def do(scene: Scene, observer: Observer, deed: Deed, seconds: float = WITHIN) ->
 
 
 def empty_panels(scene: Scene) -> list[str]:
-    """The panels for which Prometheus has no data, though all is well and everything is in use."""
+    """The panels for which Prometheus has no data, though all is well and everything is in use.
+
+    A rate wants two scrapes of a series: what is empty is asked again for a while.
+    """
+    deadline = time.monotonic() + _SCRAPES
+    while (empty := _empty(scene)) and time.monotonic() < deadline:
+        time.sleep(1)
+    return empty
+
+
+def _empty(scene: Scene) -> list[str]:
     return sorted(
         {title for title, query in dashboard.queries() if not scene.prometheus.rows(query)} - _QUIET
     )
