@@ -53,11 +53,16 @@ def charges_of(model: Model, texts: Sequence[WaitingText], tokens: int | None) -
     ``tokens`` as the service counted them, None where it did not say. The call itself counts once, for its
     first text.
     """
-    sums: dict[tuple[str, str | None, UsagePurpose], tuple[int, int]] = {}
+    sums: dict[tuple[str, str | None, UsagePurpose], list[int]] = {}
     for text, part in zip(texts, tokens_of(texts, tokens), strict=True):
-        key = (text.flow.collection, text.payer.source, text.payer.purpose)
-        count, known = sums.get(key, (0, 0))
-        sums[key] = (count + 1, known + part)
+        payer = text.payer
+        key = (text.flow.collection, payer.source, payer.purpose)
+        known = sums.get(key)
+        if known is None:
+            sums[key] = [1, part]
+        else:
+            known[0] += 1
+            known[1] += part
     price = model.usd_per_million_tokens
     return [
         Charge(
