@@ -11,11 +11,12 @@ STACK_LINES ?=
 MIGRATION_ARGS ?=
 RELIABILITY_ARGS ?=
 SQL_ARGS ?=
+STATUS_ARGS ?=
 SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stack test lint alerts chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql screenshots simulate docs constraints clean
+.PHONY: help install demo stack test lint alerts chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql bench-status screenshots simulate docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -53,6 +54,9 @@ bench-memory: .venv/installed-dev ## Show that memory stays flat over 200,000 te
 
 bench-migration: .venv/installed-dev ## Move 20,000 rows to another model under load; MIGRATION_ARGS="--rows 2000"
 	@$(BIN)/python -m tests.bench.migration $(MIGRATION_ARGS)
+
+bench-status: .venv/installed-dev ## Measure `embedq status --json` with 50 collections and 10,000,000 messages; STATUS_ARGS=--quick
+	@$(BIN)/python -m tests.bench.status $(STATUS_ARGS)
 
 bench-sql: .venv/installed-dev ## Measure similarity SQL on 100,000 vectors; SQL_ARGS="filters --quick"
 	@$(BIN)/python -m tests.bench.sql $(SQL_ARGS)

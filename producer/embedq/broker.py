@@ -1,8 +1,9 @@
 """The connection to Redis: opened when first needed, retried for a few seconds, foreign errors wrapped.
 
 kombu reads the URL, so that a producer takes the same ones as a worker (``redis://``, ``rediss://``,
-``redis+socket://``, ``sentinel://``); the commands go through its connection pool, from which each call
-takes a connection of its own, so that threads do not wait for each other.
+``redis+socket://``, ``sentinel://``); only the plainest is read without it, since importing kombu takes as
+long as many a command. The commands go through a connection pool, from which each call takes a connection of
+its own, so that threads do not wait for each other.
 """
 
 from __future__ import annotations
@@ -28,8 +29,12 @@ RETRY_SECONDS = 3.0
 """How long lost or refused connections are tried again before ``BrokerUnavailable``."""
 SOCKET_SECONDS = 5.0
 """How long one answer of Redis is waited for; above ``BLOCK_SECONDS``."""
+_HEALTH_CHECK_SECONDS = 25
+"""After so long without a command a connection is tried before it is used, as by kombu."""
 BLOCK_SECONDS = 2.0
 """How long Redis is asked to block for a reply at a time."""
+_PLAIN = re.compile(r"redis://[^/?#]+(/\d*)?")
+"""A URL that redis-py reads as kombu does."""
 _SCHEMES = ("redis", "rediss", "redis+socket", "socket", "unix", "sentinel")
 
 
@@ -156,15 +161,16 @@ class Broker:
         # Imported late: `import embedq` stays quick in services that rarely enqueue.
         import redis
 
-        options = {
+        sockets = {
             "socket_timeout": SOCKET_SECONDS,
             "socket_connect_timeout": RETRY_SECONDS,
             "socket_keepalive": True,
-            # The retries are ours.
-            "max_retries": 1,
-            "interval_start": 0,
-            "interval_step": 0,
         }
+        if _PLAIN.fullmatch(self._url):
+            client = redis.Redis.from_url(self._url, health_check_interval=_HEALTH_CHECK_SECONDS, **sockets)
+            return client, client
+        # The retries are ours.
+        options = {**sockets, "max_retries": 1, "interval_start": 0, "interval_step": 0}
         connection = _kombu().Connection(self._url, transport_options=options)
         try:
             return connection, redis.Redis(connection_pool=connection.default_channel.pool)

@@ -102,7 +102,7 @@ def test_status_and_dead_letters(run: CliRunner, connection: Connection, client:
     assert docs["wants_index"]
     assert [each["code"] for each in docs["index_advice"]] == ["missing"]
     assert "embedq index build docs" in page
-    assert "1 dead letters of no collection" in page
+    assert "1 dead letter of no collection" in page
     assert "item 'i1': text too_long, 1 attempt" in letters.output
     assert "secret" not in letters.output
     assert (

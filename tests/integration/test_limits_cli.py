@@ -236,7 +236,7 @@ def test_status_shows_a_paused_model(run_on_database: CliRunner, client: redis.R
     assert (paused["id"], paused["paused"]["reason"], paused["limit"]) == (MODEL, REFUSED, 8)
     assert 0 < paused["paused"]["next_probe"] <= 2
     assert (other["id"], other["paused"], other["in_flight"]) == ("text-embedding-3-large", None, 0)
-    assert page[1] == "  waits: its model is PAUSED, see below"
+    assert page[1] == f"! docs waits: its model {MODEL} is PAUSED, see below"
     (line,) = (line for line in page if line.startswith("  PAUSED for "))
     assert line.endswith(REFUSED)
     assert "one call tries again in" in page[page.index(line) + 1]

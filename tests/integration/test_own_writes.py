@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import LiteralString
 
 import numpy as np
@@ -221,15 +222,21 @@ def test_what_cannot_be_written_is_not_paid_for(shop: Stack) -> None:
         assert shop.sql(LETTERS) == [("1", "row", "column_gone"), ("2", "row", "column_gone")]
 
 
+def rows(shop: Stack) -> tuple[int, float]:
+    """What status says of the collection: rows with a vector, and their share of all."""
+    (products,) = json.loads(shop.command("status", "--json"))["collections"]
+    return products["rows"], products["coverage"]
+
+
 def test_the_command_line_says_what_stays(shop: Stack) -> None:
     """Of listing, counting and dropping a collection in a table of one's own."""
     assert "vector(64) in shop.product.embedding" in shop.command("collection", "list")
-    assert "0 rows" in shop.command("status")
+    assert rows(shop) == (0, 0.0)
     with shop.worker(), shop.producer() as producer:
         producer.enqueue("products", id="1", text="text 1")
         shop.wait_until_done()
         assert "product 1" in shop.command("search", "products", "text 1")
-    assert "1 rows" in shop.command("status")
+    assert rows(shop) == (1, 1 / len(shop.sql("SELECT FROM shop.product")))
     assert "built products_embedding_idx" in shop.command("index", "build", "products")
     said = shop.command("collection", "drop", "products", stdin="y\n")
     assert "leave shop.product.embedding as it is?" in said

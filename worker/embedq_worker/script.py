@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import redis.asyncio
-from redis.exceptions import NoScriptError
+if TYPE_CHECKING:
+    import redis.asyncio
 
 
 class Script:
@@ -22,7 +22,7 @@ class Script:
         evaluate: Any = client.execute_command  # type: ignore[attr-defined]  # any redis-py client
         try:
             return evaluate("EVALSHA", self.digest, len(keys), *keys, *arguments)
-        except NoScriptError:
+        except _not_there():
             return evaluate("EVAL", self.text, len(keys), *keys, *arguments)
 
     async def run_async(
@@ -31,5 +31,13 @@ class Script:
         """Likewise through an asynchronous client."""
         try:
             return await client.evalsha(self.digest, len(keys), *keys, *arguments)
-        except NoScriptError:
+        except _not_there():
             return await client.eval(self.text, len(keys), *keys, *arguments)
+
+
+def _not_there() -> type[Exception]:
+    """What is raised where Redis does not have a script; imported when something is raised, not before: a
+    command that asks Redis last starts sooner."""
+    from redis.exceptions import NoScriptError
+
+    return NoScriptError

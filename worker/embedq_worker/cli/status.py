@@ -1,164 +1,126 @@
-"""``embedq status``: what there is, what waits, and how the models stand."""
+"""``embedq status``: what there is, what waits and how long, how the models stand, and who works."""
 
 from __future__ import annotations
+
+import sys
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Self
 
 import click
 import msgspec
 
-from embedq.broker import Broker
-from embedq.contract import Lane
+from embedq.errors import EmbedqError
 from embedq_worker.cli.session import open_broker, open_database
-from embedq_worker.cli.standing import Standing, notes, standing_of, summary
-from embedq_worker.limiter.board import Change, Cooling, Pause, read_board
+from embedq_worker.cli.snapshot import Snapshot, take
 from embedq_worker.settings import Settings
-from embedq_worker.store.collection import Collection
-from embedq_worker.store.collections import list_collections
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.dead_letters import count_dead_letters
-from embedq_worker.store.index_advice import Advice, advice_on, serves
-from embedq_worker.store.index_status import index_report
-from embedq_worker.store.queues import Waiting, waiting
+
+if TYPE_CHECKING:
+    from rich.console import Console, RenderableType
+
+    from embedq.broker import Broker
+    from embedq_worker.store.connections import Connection
+
+EVERY = 2.0
+"""Seconds between two looks of --watch."""
+_OTHER_LINES = 12
+"""Lines of a screen that are not the table of collections."""
+_LEAST_ROWS = 5
 
 
-class CollectionStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One collection; ``rows`` is null when somebody dropped its table, and an estimate above 100,000."""
-
-    name: str
-    model: str
-    rows: int | None
-    queued: dict[Lane, int]
-    in_hand: int
-    dead_letters: int
-    has_index: bool
-    wants_index: bool
-    index_advice: list[Advice]
-
-
-class ModelStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """One model that a collection uses; `embedq limits show` has more of it. Durations in seconds.
-
-    ``slots`` of ``limit`` calls may be in flight; null where this command's file does not have the model.
-    """
-
-    id: str
-    slots: int | None
-    limit: int | None
-    in_flight: int
-    waiting: int
-    processes: int
-    paused: Pause | None
-    cooling: Cooling | None
-    held: float | None
-    changed: Change | None
-
-
-class Status(msgspec.Struct, frozen=True, kw_only=True):
-    """Everything; ``other_dead_letters`` are those of no collection that exists."""
-
-    collections: list[CollectionStatus]
-    models: list[ModelStatus]
-    other_dead_letters: int
-
-
-@click.command(epilog="Example: embedq status --json")
+@click.command(epilog="Example: embedq status --watch")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable: one object.")
-def status(as_json: bool) -> None:
-    """Show each collection's rows, queued messages, dead letters and index, and how its model stands.
+@click.option("--watch", is_flag=True, help="Again every two seconds, until Ctrl-C.")
+def status(as_json: bool, watch: bool) -> None:
+    """Show what waits and for how long, how models and workers stand, and how much is embedded.
 
-    A model that is PAUSED is not called by any worker; its texts wait. `embedq limits show` tells more.
+    Pending items are an estimate: messages, times the items of a message lately. A model that is PAUSED is
+    not called by any worker; its texts wait. `embedq limits show` tells more.
     """
+    if as_json and watch:
+        raise click.UsageError("--watch is for people: ask for --json again and again instead")
     settings = Settings.from_environment()
+    if watch:
+        _watch(settings)
+        return
     with open_database(settings) as connection, open_broker(settings) as broker:
-        broker.call(lambda client: client.ping())
-        collections = list_collections(connection)
-        queues = {each.name: _waiting(broker, each.name, settings) for each in collections}
-        models = [
-            _standing(broker, model, settings) for model in sorted({each.model for each in collections})
-        ]
-        found = _look(connection, collections, queues, models)
-    click.echo(msgspec.json.format(msgspec.json.encode(found)).decode() if as_json else _page(found, models))
+        found = take(connection, broker, settings)
+    if as_json:
+        click.echo(msgspec.json.format(msgspec.json.encode(found.status)).decode())
+    else:
+        _print(found)
 
 
-def _waiting(broker: Broker, collection: str, settings: Settings) -> Waiting:
-    return broker.call(lambda client: waiting(client, collection, settings.key_prefix))
+def _print(found: Snapshot) -> None:
+    # Imported late here and below: it takes as long as all the looking, and --json has no use for it.
+    from embedq_worker.cli.status_page import console, page
+
+    out = console()
+    out.print(page(found, out.width))
 
 
-def _standing(broker: Broker, model: str, settings: Settings) -> Standing:
-    board = broker.call(lambda client: read_board(client, model, settings.key_prefix))
-    return standing_of(board, settings.catalogue)
+def _watch(settings: Settings) -> None:
+    """Until Ctrl-C. While a server is away, what was seen last stays, under a line that says so."""
+    from embedq_worker.cli.status_page import console
+
+    out = console()
+    try:
+        with _Eye(settings) as eye:
+            if out.is_terminal:
+                _live(out, eye)
+            while True:
+                out.print(eye.look(out))
+                time.sleep(EVERY)
+    except KeyboardInterrupt:
+        sys.exit(0)
 
 
-def _look(
-    connection: Connection,
-    collections: list[Collection],
-    queues: dict[str, Waiting],
-    models: list[Standing],
-) -> Status:
-    dead = dict(count_dead_letters(connection))
-    looked_at = [
-        _look_at(connection, each, queues[each.name], dead.pop(each.name, 0)) for each in collections
-    ]
-    return Status(
-        collections=looked_at,
-        models=[_model_status(each) for each in models],
-        other_dead_letters=sum(dead.values()),
-    )
+def _live(out: Console, eye: _Eye) -> None:
+    from rich.live import Live
+
+    with Live(console=out, screen=True, auto_refresh=False) as live:
+        while True:
+            live.update(eye.look(out), refresh=True)
+            time.sleep(EVERY)
 
 
-def _model_status(each: Standing) -> ModelStatus:
-    return ModelStatus(
-        id=each.model,
-        slots=each.slots,
-        limit=each.in_force.max_concurrency if each.in_force else None,
-        in_flight=each.in_flight,
-        waiting=each.waiting,
-        processes=each.processes,
-        paused=each.paused,
-        cooling=each.cooling,
-        held=each.held,
-        changed=each.changed,
-    )
+class _Eye:
+    """Looks again and again; connects anew after a server was away."""
 
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._opened = ExitStack()
+        self._servers: tuple[Connection, Broker] | None = None
+        self._seen: Snapshot | None = None
+        self._seen_at = 0.0
 
-def _look_at(connection: Connection, collection: Collection, found: Waiting, dead: int) -> CollectionStatus:
-    report = index_report(connection, collection)
-    advice = advice_on(collection, report)
-    return CollectionStatus(
-        name=collection.name,
-        model=collection.model,
-        rows=report.rows,
-        queued=found.queued,
-        in_hand=found.in_hand,
-        dead_letters=dead,
-        has_index=serves(report),
-        wants_index=any(each.code == "missing" for each in advice),
-        index_advice=advice,
-    )
+    def __enter__(self) -> Self:
+        return self
 
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
 
-def _page(found: Status, models: list[Standing]) -> str:
-    paused = {each.model for each in models if each.paused}
-    lines = [line for each in found.collections for line in _lines(each, each.model in paused)]
-    if not found.collections:
-        lines.append("no collections yet; create one with `embedq collection create`")
-    lines += [line for each in models for line in _model_lines(each)]
-    if found.other_dead_letters:
-        lines.append(
-            f"{found.other_dead_letters} dead letters of no collection; see `embedq dead-letters list`"
-        )
-    return "\n".join(lines)
+    def look(self, out: Console) -> RenderableType:
+        """What is seen now, or was seen last."""
+        from embedq_worker.cli.status_page import blind, page
 
+        trouble = self._try_to_look()
+        rows = max(_LEAST_ROWS, out.height - _OTHER_LINES) if out.is_terminal else None
+        shown = page(self._seen, out.width, rows) if self._seen else None
+        return blind(trouble, time.monotonic() - self._seen_at, shown) if trouble else shown or ""
 
-def _model_lines(each: Standing) -> list[str]:
-    return [f"model {summary(each)}", *(f"  {note}" for note in notes(each))]
-
-
-def _lines(each: CollectionStatus, is_paused: bool) -> list[str]:
-    queued = ", ".join(f"{lane} {count}" for lane, count in each.queued.items())
-    index = "indexed" if each.has_index else "no index"
-    rows = "table or a column is missing" if each.rows is None else f"{each.rows} rows, {index}"
-    waits = f"queued: {queued}; in hand: {each.in_hand}; dead letters: {each.dead_letters}"
-    lines = [f"{each.name}  {each.model}  {rows}; {waits}"]
-    if is_paused:
-        lines.append("  waits: its model is PAUSED, see below")
-    return lines + [f"  {advice.text}" for advice in each.index_advice]
+    def _try_to_look(self) -> str | None:
+        try:
+            if self._servers is None:
+                opened = self._opened
+                self._servers = (
+                    opened.enter_context(open_database(self._settings)),
+                    opened.enter_context(open_broker(self._settings)),
+                )
+            self._seen = take(*self._servers, self._settings)
+        except EmbedqError as error:
+            self._opened.close()
+            self._servers = None
+            return " ".join(str(error).split())
+        self._seen_at = time.monotonic()
+        return None

@@ -5,8 +5,25 @@ What is known of a model is in Redis; ``lua/`` changes it, one script at a time.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from embedq_worker.limiter.exchange import Flow, Grant, Limits, Outcome, Want
-from embedq_worker.limiter.gate import Gate
-from embedq_worker.limiter.limiter import Limiter
+
+if TYPE_CHECKING:
+    from embedq_worker.limiter.gate import Gate
+    from embedq_worker.limiter.limiter import Limiter
 
 __all__ = ["Flow", "Gate", "Grant", "Limiter", "Limits", "Outcome", "Want"]
+
+_LATE = {"Gate": "gate", "Limiter": "limiter"}
+"""What only workers need is imported when it is asked for: commands start sooner without."""
+
+
+def __getattr__(name: str) -> object:
+    """``Gate`` and ``Limiter``, from their modules."""
+    if name not in _LATE:
+        raise AttributeError(name)
+    found: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    globals()[name] = found
+    return found

@@ -6,13 +6,16 @@ The engine writes them (``store.burial``); ``store.replay`` puts them back on th
 from __future__ import annotations
 
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import msgspec
 from psycopg.rows import kwargs_row
 
 from embedq_sql import statement
 from embedq_worker.store.connections import Connection, store_errors
-from embedq_worker.store.database import Database
+
+if TYPE_CHECKING:  # commands start sooner without the workers' pool
+    from embedq_worker.store.database import Database
 
 COUNTED = 10_000
 """Dead letters of one collection that are counted where it has to be quick: from there on it is "or more"."""

@@ -98,7 +98,7 @@ def _run(
     """One statement for all of them; without an answer where it took too long."""
     if not numbered:
         return []
-    composed = sql.SQL("UNION ALL ").join(
+    composed = sql.SQL(" UNION ALL ").join(
         sql.SQL(template(name).rstrip(";\n")).format(
             number=sql.Literal(number),
             table=each.table,

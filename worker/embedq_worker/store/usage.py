@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 from psycopg.rows import class_row
 
 from embedq_sql import statement
 from embedq_worker.store.connections import Connection, store_errors
-from embedq_worker.store.database import Database
+
+if TYPE_CHECKING:  # commands read usage, and start sooner without the workers' pool
+    from embedq_worker.store.database import Database
 
 UsagePurpose = Literal["documents", "queries", "fill", "drift"]
 """What vectors were wanted for: ``fill`` is all that a collection's move to another model costs."""
@@ -61,6 +63,11 @@ class UsageToday(msgspec.Struct, frozen=True, kw_only=True):
     budget_tokens: int | None
     is_spent: bool
     """Whether its texts wait for midnight, or for a higher budget."""
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is a budget."""
+        return self.budget_dollars is not None or self.budget_tokens is not None
 
 
 class UsageSum(msgspec.Struct, frozen=True, kw_only=True):

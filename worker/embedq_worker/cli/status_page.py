@@ -1,0 +1,243 @@
+"""``embedq status`` for people: what needs somebody first, then collections, models and workers.
+
+Colours are for what needs a person. In a pipe nothing is cut off and nothing is coloured.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from embedq_worker.cli.snapshot import Snapshot
+from embedq_worker.cli.standing import Standing, duration, notes, summary
+from embedq_worker.cli.status_fields import Budget, CollectionStatus, Move, Status, WorkerStatus
+from embedq_worker.store.fleet import Silent
+
+_ALARM = "bold red"
+_WARNING = "yellow"
+_WIDE = 110
+"""Columns from which a table has room for models and money."""
+_FIGURES = ("rows", "cover", "pending", "oldest", "items/s", "left", "dead")
+_MORE_FIGURES = ("live", "bulk", "in hand", "tokens today", "cost today")
+"""The middle ones count messages."""
+_PIPE_WIDTH = 10_000
+"""Columns of a pipe: no line is ever cut."""
+
+
+def console() -> Console:
+    """Standard output, at its own width where it is a terminal."""
+    out = Console(highlight=False, soft_wrap=False)
+    return out if out.is_terminal else Console(highlight=False, width=_PIPE_WIDTH, color_system=None)
+
+
+def page(found: Snapshot, width: int, rows: int | None = None) -> RenderableType:
+    """All of it, for so many columns; ``rows`` collections at most, those with work first."""
+    status = found.status
+    parts: list[RenderableType] = [_headline(status)]
+    parts += [Text(f"! {line}", _ALARM) for line in _alarms(status)]
+    if status.collections:
+        parts += ["", _collections(_chosen(status.collections, rows), width)]
+        if rows is not None and len(status.collections) > rows:
+            parts.append(f"{len(status.collections) - rows} more; `embedq status` shows all")
+        parts += [line for each in status.collections for line in _notes(each)]
+    if found.standings:
+        parts += ["", *(line for each in found.standings for line in _model_lines(each))]
+    parts += [_budget(each) for each in status.budgets]
+    if status.workers or status.silent:
+        parts += ["", _workers(status.workers), *map(_silent, status.silent)]
+    if status.other_dead_letters:
+        letters = _some(status.other_dead_letters, "dead letter")
+        parts.append(f"{letters} of no collection; see `embedq dead-letters list`")
+    return Group(*parts)
+
+
+def blind(trouble: str, seconds: float, shown: RenderableType | None) -> RenderableType:
+    """While a server is away: why, and what was seen before that."""
+    said = Text(f"! {trouble}", _ALARM)
+    if shown is None:
+        return said
+    return Group(said, Text(f"as it was {duration(seconds)} ago:", _ALARM), "", shown)
+
+
+def _headline(status: Status) -> str:
+    if not status.collections:
+        return "no collections yet; create one with `embedq collection create`"
+    known = [each.pending_items for each in status.collections if each.pending_items is not None]
+    rate = sum(each.items_per_second for each in status.collections)
+    workers = len(status.workers)
+    return (
+        f"{_some(len(status.collections), 'collection')}; about {sum(known):,} items pending (estimate), "
+        f"{_rate(rate)} items/s; {_some(workers, 'worker process', 'worker processes')}"
+    )
+
+
+def _alarms(status: Status) -> Iterator[str]:
+    """What stands still, and stays so until a person does something."""
+    waiting = [each for each in status.collections if each.in_hand or any(each.queued.values())]
+    if waiting and not status.workers:
+        where = _some(len(waiting), "collection")
+        yield f"no worker reports, and messages wait in {where}: start `embedq worker`"
+    paused = {each.id for each in status.models if each.paused}
+    for each in status.collections:
+        if each.model in paused:
+            yield f"{each.name} waits: its model {each.model} is PAUSED, see below"
+        if each.rows is None:
+            yield f"{each.name}: its table or a column is missing; put it back, or drop the collection"
+    for budget in status.budgets:
+        if budget.is_spent:
+            yield f"the budget of {budget.scope} {budget.name} is spent: its texts wait for midnight UTC"
+
+
+def _chosen(collections: Sequence[CollectionStatus], rows: int | None) -> Sequence[CollectionStatus]:
+    if rows is None or len(collections) <= rows:
+        return collections
+    return sorted(collections, key=lambda each: -(each.pending_items or sum(each.queued.values())))[:rows]
+
+
+def _collections(collections: Sequence[CollectionStatus], width: int) -> Table:
+    is_wide = width >= _WIDE
+    table = _table()
+    table.add_column("collection", overflow="fold")
+    if is_wide:
+        table.add_column("model", overflow="fold")
+    for name in _FIGURES + (_MORE_FIGURES if is_wide else ()):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in collections:
+        table.add_row(*_row(each, is_wide))
+    return table
+
+
+def _row(each: CollectionStatus, is_wide: bool) -> list[RenderableType]:
+    return [
+        each.name,
+        *([each.model] if is_wide else []),
+        "missing" if each.rows is None else _about(each.rows, each.rows_are_estimated),
+        "-" if each.coverage is None else _share(each.coverage),
+        _pending(each),
+        _age(each),
+        _rate(each.items_per_second),
+        "-" if each.eta is None else _span(each.eta),
+        Text(f"{each.dead_letters:,}", _WARNING if each.dead_letters else ""),
+        *(_more_figures(each) if is_wide else []),
+    ]
+
+
+def _pending(each: CollectionStatus) -> str:
+    messages = each.in_hand + sum(count for lane, count in each.queued.items() if lane != "query")
+    if each.pending_items is None:
+        return f"{messages:,} msgs"
+    return _about(each.pending_items, is_estimate=messages > 0)
+
+
+def _age(each: CollectionStatus) -> str:
+    known = [age for age in each.oldest.values() if age is not None]
+    return _span(max(known)) if known else "-"
+
+
+def _notes(each: CollectionStatus) -> Iterator[Text]:
+    """What there is to say of one collection beside its figures."""
+    if each.queued["query"]:
+        yield Text(
+            f"{each.name}: {_some(each.queued['query'], 'query', 'queries')} queued",
+            _WARNING,
+        )
+    if each.move is not None:
+        yield Text(f"{each.name}: {_moving(each, each.move)}")
+    if each.dead_letters:
+        yield Text(f"{each.name}: see `embedq dead-letters list --collection {each.name}`")
+    for advice in each.index_advice:
+        yield Text(f"{each.name}: {advice.text}", _WARNING)
+
+
+def _moving(each: CollectionStatus, move: Move) -> str:
+    filled = "" if move.filled is None else f", {_share(move.filled)} filled"
+    if move.state == "next":
+        then = "--switch" if not move.unfilled else "it goes on with"
+        return f"moves to {move.model}{filled}; {then}: `embedq collection migrate {each.name}`"
+    return f"has moved from {move.model}{filled}; end it: `embedq collection migrate {each.name} --finish`"
+
+
+def _model_lines(each: Standing) -> list[Text]:
+    return [Text(f"model {summary(each)}"), *(Text.from_ansi(f"  {note}") for note in notes(each))]
+
+
+def _budget(each: Budget) -> Text:
+    parts = []
+    if each.dollars is not None:
+        parts.append(f"${each.spent_dollars:,.2f} of ${each.dollars:,.2f}")
+    if each.tokens is not None:
+        parts.append(f"{each.spent_tokens:,} of {each.tokens:,} tokens")
+    said = f"budget of {each.scope} {each.name}: {', '.join(parts)} today"
+    return Text(said, _ALARM if each.is_spent else "")
+
+
+def _workers(workers: Sequence[WorkerStatus]) -> Table:
+    versions = [each.version for each in workers]
+    usual = max(versions, key=versions.count, default="")
+    table = _table()
+    table.add_column("worker", overflow="fold")
+    for name in ("pid", "version", "up", "in hand", "items/s", "items done"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for each in workers:
+        differs = each.version != usual
+        table.add_row(
+            each.host + (" (stopping)" if each.is_stopping else ""),
+            str(each.pid),
+            Text(each.version + (" differs" if differs else ""), _WARNING if differs else ""),
+            _span(each.uptime),
+            f"{each.items_in_hand:,}",
+            _rate(each.items_per_second),
+            f"{each.items:,}",
+        )
+    return table
+
+
+def _table() -> Table:
+    return Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold", show_edge=False)
+
+
+def _silent(each: Silent) -> Text:
+    who = f"worker process {each.process}"
+    if each.lease < 0:
+        held = f"is dead or frozen, with {_some(each.messages, 'message')} in its hands"
+        return Text(f"{who} {held}: a running worker takes them over", _ALARM)
+    return Text(f"{who} does not report: it has just started, or is of an older version", _WARNING)
+
+
+def _some(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def _about(count: int, is_estimate: bool) -> str:
+    return f"~{count:,}" if is_estimate else f"{count:,}"
+
+
+def _share(share: float) -> str:
+    """100 % only when it is all."""
+    return "100 %" if share >= 1 else f"{min(99.9, 100 * share):.1f} %"
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.1f}" if 0 < rate < 10 else f"{rate:,.0f}"
+
+
+def _span(seconds: float) -> str:
+    """A duration in one unit."""
+    for unit, length in (("d", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{seconds / length:,.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def _more_figures(each: CollectionStatus) -> list[str]:
+    messages = (each.queued["live"], each.queued["bulk"], each.in_hand, each.tokens_today)
+    return [*(f"{count:,}" for count in messages), _dollars(each)]
+
+
+def _dollars(each: CollectionStatus) -> str:
+    if each.cost_today is None:
+        return "no price"
+    return f"${each.cost_today:.4f}" if 0 < each.cost_today < 1 else f"${each.cost_today:,.2f}"
