@@ -60,3 +60,12 @@ def test_what_says_nothing_is_counted(broker: redis.Redis, message: str) -> None
     """Whatever a stranger pushes there."""
     broker.lpush(QUEUE, message)
     assert read_queues(broker, [QUEUE])[QUEUE] == Queue(1, None, None)
+
+
+@pytest.mark.parametrize("digits", [4, 400, 5_000])
+def test_numbers_that_no_message_has_say_nothing(broker: redis.Redis, digits: int) -> None:
+    """One message must not take the numbers of all queues away: Python reads 4,300 digits and not more."""
+    headers = {"kwargsrepr": f"{{'job': <{'9' * digits} items>}}"}
+    broker.lpush(QUEUE, json.dumps({"headers": headers}))
+
+    assert read_queues(broker, [QUEUE])[QUEUE] == Queue(1, None, None)

@@ -5,6 +5,7 @@
 --
 -- Returns the server's time in seconds; then for each queue its length, and the two numbers of its oldest message, each
 -- the empty text where the message does not say it.
+-- More than three digits are no number of items: a message has 256 at most, and whoever reads the reply must not stumble.
 -- A message is never parsed here. A body cannot be taken for a header: it is base64, or its quotes are escaped.
 
 local ENDS = 8192  -- bytes
@@ -24,6 +25,6 @@ for _, queue in ipairs(KEYS) do
   local oldest = redis.call('LINDEX', queue, -1) or ''
   reply[#reply + 1] = redis.call('LLEN', queue)
   reply[#reply + 1] = said(oldest, '"embedq_enqueued_at":', '^%s*(%d+%.?%d*)')
-  reply[#reply + 1] = said(oldest, '"kwargsrepr":', '^%s*"{\'job\': <(%d+) items')
+  reply[#reply + 1] = said(oldest, '"kwargsrepr":', '^%s*"{\'job\': <(%d%d?%d?) items')
 end
 return reply
