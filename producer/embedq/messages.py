@@ -17,6 +17,7 @@ from uuid import uuid4
 import msgspec
 
 from embedq.contract import EMBED_TASK, ENQUEUED_AT_HEADER, QUERY_TASK, Query, queue_name
+from embedq.tracing import PARENT_HEADER
 
 _encode = msgspec.json.Encoder().encode
 _NO_CANVAS = b'{"callbacks":null,"errbacks":null,"chain":null,"chord":null}'
@@ -32,25 +33,37 @@ class Message:
     items: int
 
 
-def job_message(collection: str, queue: str, job: bytes, items: int, enqueued_at: float) -> Message:
+def job_message(
+    collection: str, queue: str, job: bytes, items: int, enqueued_at: float, traceparent: str | None = None
+) -> Message:
     """The message of a job given as JSON. ``enqueued_at``: seconds since the epoch by the broker's clock."""
-    return task_message(EMBED_TASK, collection, queue, job, items, enqueued_at)
+    return task_message(EMBED_TASK, collection, queue, job, items, enqueued_at, traceparent)
 
 
 def task_message(
-    task: str, collection: str, queue: str, job: bytes, items: int, enqueued_at: float
+    task: str,
+    collection: str,
+    queue: str,
+    job: bytes,
+    items: int,
+    enqueued_at: float,
+    traceparent: str | None = None,
 ) -> Message:
-    """The message of a task whose only argument is ``job``, JSON that names ``items`` items."""
+    """The message of a task whose only argument is ``job``, JSON that names ``items`` items.
+
+    ``traceparent``: the producer's span, where it is traced.
+    """
     counts = f"{{'job': <{items} items, {len(job)} bytes>}}"
-    headers = _headers(task, collection, counts, enqueued_at)
+    headers = _headers(task, collection, counts, enqueued_at) | _traced(traceparent)
     body = b'[[],{"job":' + job + b"}," + _NO_CANVAS + b"]"
     return _message(queue, headers, body, items)
 
 
-def query_message(query: Query, enqueued_at: float, expires: str) -> Message:
+def query_message(query: Query, enqueued_at: float, expires: str, traceparent: str | None = None) -> Message:
     """The message of a query. ``expires`` is the ISO 8601 time after which no worker starts on it."""
     counts = f"{{'text': <{len(query.text)} characters>}}"
-    headers = _headers(QUERY_TASK, query.collection, counts, enqueued_at) | {"expires": expires}
+    headers = _headers(QUERY_TASK, query.collection, counts, enqueued_at) | _traced(traceparent)
+    headers["expires"] = expires
     body = b"[[]," + _encode(query) + b"," + _NO_CANVAS + b"]"
     return _message(queue_name(query.collection, "query"), headers, body, 1)
 
@@ -66,6 +79,10 @@ def _headers(task: str, collection: str, kwargsrepr: str, enqueued_at: float) ->
         "ignore_result": True, "replaced_task_nesting": 0, "stamped_headers": None, "stamps": {},
         ENQUEUED_AT_HEADER: enqueued_at,
     }  # fmt: skip
+
+
+def _traced(traceparent: str | None) -> dict[str, str]:
+    return {} if traceparent is None else {PARENT_HEADER: traceparent}
 
 
 def _message(queue: str, headers: dict[str, Any], body: bytes, items: int) -> Message:

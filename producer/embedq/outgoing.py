@@ -30,6 +30,7 @@ class Outgoing:
         collection: str,
         lane: Lane,
         max_length: int | None,
+        traceparent: str | None = None,
     ) -> None:
         self.enqueued = 0
         self._broker = broker
@@ -38,6 +39,7 @@ class Outgoing:
         self._collection = collection
         self._queue = queue_name(collection, lane)
         self._max_length = max_length
+        self._traceparent = traceparent
         self._group: list[Message] = []
         self._bytes = 0
 
@@ -59,7 +61,7 @@ class Outgoing:
 
     def _collect(self, job: PackedJob) -> None:
         now = self._clock.now() / 1e6
-        message = job_message(self._collection, self._queue, job.body, job.items, now)
+        message = job_message(self._collection, self._queue, job.body, job.items, now, self._traceparent)
         self._group.append(message)
         self._bytes += len(message.payload)
 

@@ -16,6 +16,7 @@ from embedq.outgoing import Outgoing
 from embedq.packing import Packer
 from embedq.query import QueryVector, ask
 from embedq.registry import Registry
+from embedq.tracing import Sending, sending
 
 OnInvalid = Callable[[InvalidItem], None]
 
@@ -100,24 +101,12 @@ class Producer:
 
         Raises as ``enqueue`` does.
         """
-        versions, outgoing = self._open(collection, lane)
-        try:
-            for value in items:
-                try:
-                    self._take(value, versions, outgoing)
-                except InvalidItem as error:
-                    if on_invalid is None:
-                        raise
-                    on_invalid(error)
-        except InvalidItem as error:
-            error.enqueued = outgoing.finish()
-            raise
-        except (BrokerUnavailable, QueueFull):
-            raise
-        except Exception:
-            outgoing.finish()
-            raise
-        return outgoing.finish()
+        versions = self._open(collection, lane)
+        with sending(collection, queue_name(collection, lane)) as sent:
+            outgoing = self._outgoing(collection, lane, sent)
+            enqueued = self._enqueue_all(items, versions, outgoing, on_invalid)
+            sent.sent(enqueued)
+        return enqueued
 
     def delete(self, collection: str, ids: Iterable[str], version: int | None = None) -> int:
         """Enqueue deletes, on lane ``live``; their number. Ids that do not exist are no error.
@@ -140,7 +129,8 @@ class Producer:
             raise ConfigurationError(f"timeout is {timeout}; give seconds above 0")
         self._versions(collection)
         self._measure_clock()
-        return ask(self._broker, self._clock, collection, text, timeout)
+        with sending(collection, queue_name(collection, "query")) as sent:
+            return ask(self._broker, self._clock, collection, text, timeout, sent.traceparent)
 
     def waiting(self, collection: str, lane: Lane = "live") -> tuple[int, int]:
         """Messages in the lane's queue, and those in workers' hands (of all collections), at one moment.
@@ -161,14 +151,42 @@ class Producer:
     ) -> None:
         self.close()
 
-    def _open(self, collection: str, lane: Lane) -> tuple[Versions | None, Outgoing]:
+    def _enqueue_all(
+        self,
+        items: Iterable[Item | Mapping[str, Any]],
+        versions: Versions | None,
+        outgoing: Outgoing,
+        on_invalid: OnInvalid | None,
+    ) -> int:
+        try:
+            for value in items:
+                try:
+                    self._take(value, versions, outgoing)
+                except InvalidItem as error:
+                    if on_invalid is None:
+                        raise
+                    on_invalid(error)
+        except InvalidItem as error:
+            error.enqueued = outgoing.finish()
+            raise
+        except (BrokerUnavailable, QueueFull):
+            raise
+        except Exception:
+            outgoing.finish()
+            raise
+        return outgoing.finish()
+
+    def _open(self, collection: str, lane: Lane) -> Versions | None:
         if lane not in get_args(Lane) or lane == "query":
             raise ConfigurationError(f"lane is {lane!r}; items are enqueued to 'live' or 'bulk'")
         versions = self._versions(collection)
         self._measure_clock()
+        return versions
+
+    def _outgoing(self, collection: str, lane: Lane, sent: Sending) -> Outgoing:
         packer = Packer(collection, self._source)
-        outgoing = Outgoing(self._broker, self._clock, packer, collection, lane, self._max_queue_length)
-        return versions, outgoing
+        length = self._max_queue_length
+        return Outgoing(self._broker, self._clock, packer, collection, lane, length, sent.traceparent)
 
     def _take(self, value: object, versions: Versions | None, outgoing: Outgoing) -> None:
         item = settle_version(read_item(value), versions, self._clock.next_version())

@@ -30,7 +30,14 @@ class QueryVector(list[float]):
         self.generation = generation
 
 
-def ask(broker: Broker, clock: BrokerClock, collection: str, text: str, timeout: float) -> QueryVector:
+def ask(
+    broker: Broker,
+    clock: BrokerClock,
+    collection: str,
+    text: str,
+    timeout: float,
+    traceparent: str | None = None,
+) -> QueryVector:
     """The vector of ``text``, within ``timeout`` seconds.
 
     Raises ``InvalidItem``, ``QueryFailed``, ``QueryTimeout`` and ``BrokerUnavailable``.
@@ -39,7 +46,7 @@ def ask(broker: Broker, clock: BrokerClock, collection: str, text: str, timeout:
     now = clock.now()
     # The limit is the asker's: a worker that fetches the message later lets it go.
     expires = datetime.fromtimestamp(now / 1e6 + timeout, UTC).isoformat()
-    message = query_message(Query(1, collection, text), now / 1e6, expires)
+    message = query_message(Query(1, collection, text), now / 1e6, expires, traceparent)
     broker.publish([message], wake=True)
     answer = broker.pop(reply_key(message.task_id), timeout)
     if answer is None:

@@ -20,6 +20,7 @@ from embedq_worker.errors import ApiError
 from embedq_worker.limiter import Flow, Limiter
 from embedq_worker.settings import Settings
 from embedq_worker.store.usage import UsagePurpose
+from embedq_worker.tracing import Spans
 from tests.support.dispatching import open_budgets
 
 DIMENSIONS = 64
@@ -28,6 +29,7 @@ DIMENSIONS = 64
 class Asker:
     """Waits for one vector."""
 
+    spans: Spans = ()
     source: str | None = None
     purpose: UsagePurpose = "documents"
 

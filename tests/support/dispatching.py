@@ -24,6 +24,7 @@ from embedq_worker.engine.work import Vector
 from embedq_worker.errors import ApiError, BadInput, Refused
 from embedq_worker.limiter import Flow, Grant, Limiter, Limits, Outcome, Want
 from embedq_worker.store.usage import UsagePurpose
+from embedq_worker.tracing import Spans
 
 SHAPE = Shape(4, "document")
 QUERY = Shape(4, "query")
@@ -128,6 +129,8 @@ class Waiter:
     """Waits for one vector, and keeps what it is told."""
 
     purpose: UsagePurpose = "documents"
+
+    spans: Spans = ()
 
     def __init__(self, source: str | None = None) -> None:
         self.source = source

@@ -30,6 +30,7 @@ from embedq.errors import InvalidItem
 from embedq_worker.engine.summary import Finish
 from embedq_worker.errors import NotAJob
 from embedq_worker.store.fill_message import FILL_TASK, Fill
+from embedq_worker.tracing import Spans
 
 MAX_SOURCE_LENGTH = 200
 """Characters of a job's source."""
@@ -54,6 +55,8 @@ class Delivery:
     """The class of the dead letter that it becomes then."""
     attempts: int = 0
     """How often it was tried before that."""
+    spans: Spans = ()
+    """Its span, from when it is taken, if it is traced."""
 
     @property
     def collection(self) -> str:

@@ -28,6 +28,7 @@ from embedq_worker.errors import ApiError, BadInput, NotCalled, Refused, Transie
 from embedq_worker.limiter import Flow, Gate, Grant, Limiter, Limits, Outcome, Want
 from embedq_worker.logs import failure, get_logger
 from embedq_worker.tokens import Estimator
+from embedq_worker.tracing import TRACES
 
 logger = get_logger(__name__)
 
@@ -301,9 +302,7 @@ class Dispatcher:
             text.attempts += 1
         outcome = Outcome("dropped")
         try:
-            answer = await self._client.embed(
-                self._model, [text.text for text in batch.texts], batch.shape.dimensions, batch.shape.purpose
-            )
+            answer = await self._embed(batch)
         except ApiError as error:
             outcome = outcome_of(error)
             self._failed(batch, error)
@@ -319,6 +318,11 @@ class Dispatcher:
         finally:
             self._meter.end(outcome, began)
             self._gate.release(grant, outcome)
+
+    async def _embed(self, batch: Batch) -> Answer:
+        texts = [text.text for text in batch.texts]
+        with TRACES.call(self._model.id, len(texts), batch.spans):
+            return await self._client.embed(self._model, texts, batch.shape.dimensions, batch.shape.purpose)
 
     def _call_ended(self, call: asyncio.Task[None]) -> None:
         self._calls.discard(call)

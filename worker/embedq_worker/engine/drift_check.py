@@ -31,6 +31,7 @@ from embedq_worker.settings import Settings
 from embedq_worker.store.database import Database
 from embedq_worker.store.drift import DriftState, Finding, claim_check, end_check, read_states
 from embedq_worker.store.usage import UsagePurpose
+from embedq_worker.tracing import Spans
 
 logger = get_logger(__name__)
 
@@ -205,6 +206,7 @@ class _Waiting:
     """Waits for one vector. What it costs is nobody's but the check's."""
 
     source: str | None = None
+    spans: Spans = ()
     purpose: UsagePurpose = "drift"
 
     def __init__(self) -> None:

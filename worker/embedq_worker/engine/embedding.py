@@ -26,6 +26,7 @@ from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.rows import Part
 from embedq_worker.store.usage import UsagePurpose
+from embedq_worker.tracing import Spans
 
 logger = get_logger(__name__)
 
@@ -239,6 +240,10 @@ class _Whole:
     def source(self) -> str | None:
         return self._item.job.source
 
+    @property
+    def spans(self) -> Spans:
+        return self._item.job.spans
+
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
         item = self._item
         item.tokens = tokens
@@ -373,6 +378,10 @@ class _WaitingPart:
     @property
     def source(self) -> str | None:
         return self.item.job.source
+
+    @property
+    def spans(self) -> Spans:
+        return self.item.job.spans
 
     def cut(self, text: str) -> list[_WaitingPart]:
         """Ask for the beginning of the content alone; the content is stored all the same."""

@@ -27,6 +27,7 @@ from embedq_worker.store.fill_message import Fill
 from embedq_worker.store.filler import Filler, Unfilled
 from embedq_worker.store.rows import Filled
 from embedq_worker.store.usage import UsagePurpose
+from embedq_worker.tracing import Spans
 
 logger = get_logger(__name__)
 
@@ -207,6 +208,7 @@ class _WaitingRow:
 
     __slots__ = ("_filling", "_row", "_rows", "key")
     source: str | None = SOURCE
+    spans: Spans = ()
     purpose: UsagePurpose = "fill"
 
     def __init__(self, filling: Filling, row: Unfilled, rows: _Rows) -> None:

@@ -37,6 +37,8 @@ from embedq_worker.limiter import Limiter
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
+from embedq_worker.tracing import TRACES
+from embedq_worker.tracing.provider import provider_of
 
 _CALL_FOR = 0.8
 """Of the drain time, how long calls are made for items of which a part is paid for; then all is written."""
@@ -98,6 +100,7 @@ class Parts:
         """Start all of them; ``chores`` run beside them."""
         works = [*chores, self._burials.run(), self._directory.keep_current(), self._usage.run()]
         self._tasks = [asyncio.create_task(work) for work in works]
+        TRACES.open(provider_of())
         await self._database.open()
         await self._client.__aenter__()
         if self._settings.metrics_port is not None:
@@ -170,6 +173,7 @@ class Parts:
         await self._limiter.close()
         await self._redis.aclose()
         await self._database.close()
+        await asyncio.to_thread(TRACES.close)
 
     def take(self, delivery: Delivery) -> None:
         """Read a message's content and send its items on their way."""

@@ -24,6 +24,7 @@ from embedq_worker.errors import ApiError, NotCalled
 from embedq_worker.limiter import Flow
 from embedq_worker.logs import get_logger
 from embedq_worker.store.usage import UsagePurpose
+from embedq_worker.tracing import Spans
 
 logger = get_logger(__name__)
 
@@ -56,9 +57,10 @@ class Queries:
         expires: float,
         hold: Hold,
         finish: Callable[[Summary], None],
+        spans: Spans = (),
     ) -> None:
         """Have a query's text embedded and answer it, before ``expires`` by the monotonic clock."""
-        waiter = _WaitingQuery(self, task_id, kind.generation, expires, hold, finish)
+        waiter = _WaitingQuery(self, task_id, kind.generation, expires, hold, finish, spans)
         flow, shape = Flow("query", query.collection), Shape(kind.dimensions, "query")
         dispatcher.ask(content_hash(query.text), query.text, shape, flow, waiter)
 
@@ -100,7 +102,7 @@ class Queries:
 class _WaitingQuery:
     """A query that waits for its vector."""
 
-    __slots__ = ("_expires", "_finish", "_generation", "_hold", "_queries", "_task_id")
+    __slots__ = ("_expires", "_finish", "_generation", "_hold", "_queries", "_task_id", "spans")
     source: str | None = None
     purpose: UsagePurpose = "queries"
 
@@ -112,7 +114,9 @@ class _WaitingQuery:
         expires: float,
         hold: Hold,
         finish: Callable[[Summary], None],
+        spans: Spans,
     ) -> None:
+        self.spans = spans
         self._queries = queries
         self._task_id = task_id
         self._generation = generation

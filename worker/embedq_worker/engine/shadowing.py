@@ -21,6 +21,7 @@ from embedq_worker.errors import ApiError
 from embedq_worker.limiter import Flow
 from embedq_worker.store.rows import Filled, Part
 from embedq_worker.store.usage import UsagePurpose
+from embedq_worker.tracing import Spans
 
 Done = Callable[[tuple[Part, ...]], None]
 
@@ -154,6 +155,10 @@ class _ExpectedPart:
     @property
     def source(self) -> str | None:
         return self._expected.item.job.source
+
+    @property
+    def spans(self) -> Spans:
+        return self._expected.item.job.spans
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
         self._expected.note_delay()

@@ -30,6 +30,7 @@ from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
 from embedq_worker.errors import NotAJob, StoreError
 from embedq_worker.logs import get_logger
 from embedq_worker.store.burial import DeadLetter
+from embedq_worker.tracing import TRACES, Spans, end_message
 
 logger = get_logger(__name__)
 
@@ -90,6 +91,7 @@ class Taking:
             self._bury_message(delivery, type(error).__name__)
 
     def _take(self, delivery: Delivery) -> None:
+        _trace(delivery)
         if self.is_draining:
             give_back(delivery)
             return
@@ -152,12 +154,18 @@ class Taking:
             monotonic() + delivery.seconds_left,
             self._hold,
             delivery.finish,
+            delivery.spans,
         )
 
     def _take_fill(self, delivery: Delivery, served: Served) -> None:
         fill = read_fill(delivery)
         job = RunningJob(
-            len(fill.items), lane=delivery.lane, source=None, hold=self._hold, finish=delivery.finish
+            len(fill.items),
+            lane=delivery.lane,
+            source=None,
+            hold=self._hold,
+            finish=delivery.finish,
+            spans=delivery.spans,
         )
         self._pipeline_of(served).filling.take(job, fill)
 
@@ -169,6 +177,7 @@ class Taking:
             source=read.source,
             hold=self._hold,
             finish=delivery.finish,
+            spans=delivery.spans,
         )
         for raw, error in read.bad:
             self._bury_item(delivery, job, raw, error)
@@ -203,6 +212,20 @@ class Taking:
         summary: Summary = {"items": 1, Outcome.DEAD: 1}
         died_of(summary, letter.reason)
         self._burials.add(letter, partial(delivery.finish, summary))
+
+
+def _trace(delivery: Delivery) -> None:
+    if not TRACES.is_on:
+        return
+    spans = TRACES.message(delivery.headers, delivery.queue, delivery.task_id, delivery.enqueued_at)
+    if spans:
+        delivery.spans = spans
+        delivery.finish = partial(_finish_traced, spans, delivery.finish)
+
+
+def _finish_traced(spans: Spans, finish: Callable[[Summary], None], summary: Summary) -> None:
+    end_message(spans, summary)
+    finish(summary)
 
 
 def give_back(delivery: Delivery) -> None:

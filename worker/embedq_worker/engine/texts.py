@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, Protocol
@@ -14,6 +14,7 @@ from embedq_worker.errors import ApiError
 from embedq_worker.limiter import Flow
 from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.usage import UsagePurpose
+from embedq_worker.tracing import Span, Spans
 
 logger = get_logger(__name__)
 
@@ -37,6 +38,10 @@ class Waiter(Protocol):
     @property
     def is_gone(self) -> bool:
         """Whether it waits no more: its caller has given up, or its collection was dropped."""
+
+    @property
+    def spans(self) -> Spans:
+        """Of the messages for which it waits, if they are traced."""
 
     @property
     def source(self) -> str | None:
@@ -84,6 +89,11 @@ class WaitingText:
         for waiter in gone:
             _tell(partial(waiter.refused, error, self.attempts))
         return not self.waiters
+
+    @property
+    def spans(self) -> Iterator[Span]:
+        """Of the messages that wait for it."""
+        return (span for waiter in self.waiters for span in waiter.spans)
 
     def embedded(self, vector: Vector, tokens: int) -> None:
         """Tell every waiter; the first one carries the tokens, the others cost nothing."""
@@ -135,6 +145,11 @@ class Batch:
             return [self]
         free = [text for text in self.texts if not is_held(text.flow.collection)]
         return [replace(self, texts=part) for part in (free, held)]
+
+    @property
+    def spans(self) -> Iterator[Span]:
+        """Of the messages that wait for its texts."""
+        return (span for text in self.texts for span in text.spans)
 
     def halves(self) -> tuple[Batch, Batch]:
         """Two batches of half the texts."""

@@ -28,6 +28,7 @@ from embedq_worker.metrics.cache import RESULTS, TEXTS
 from embedq_worker.store.database import Database
 from embedq_worker.store.usage import UsagePurpose
 from embedq_worker.store.vector_cache import Found, Kind, Made, claim
+from embedq_worker.tracing import Spans
 
 _LOOK_UP_TEXTS = 500
 """Texts of one look-up; as many vectors of 3,072 dimensions are 6 MB."""
@@ -207,6 +208,10 @@ class _Wanted:
     @property
     def source(self) -> str | None:
         return self.text.payer.source
+
+    @property
+    def spans(self) -> Spans:
+        return tuple(self.text.spans)
 
     @property
     def purpose(self) -> UsagePurpose:

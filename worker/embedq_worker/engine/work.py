@@ -17,6 +17,7 @@ from embedq_worker.engine.summary import Finish, Summary, died_of
 from embedq_worker.logs import get_logger
 from embedq_worker.store.collection import Layout
 from embedq_worker.store.rows import Part
+from embedq_worker.tracing import Spans
 
 logger = get_logger(__name__)
 
@@ -48,7 +49,7 @@ class Hold:
 class RunningJob:
     """A job in the engine; calls ``finish`` with the summary when its last item is settled."""
 
-    __slots__ = ("_finish", "_hold", "_remaining", "_summary", "lane", "source", "started")
+    __slots__ = ("_finish", "_hold", "_remaining", "_summary", "lane", "source", "spans", "started")
 
     def __init__(
         self,
@@ -58,8 +59,11 @@ class RunningJob:
         source: str | None,
         finish: Finish,
         hold: Hold | None = None,
+        spans: Spans = (),
     ) -> None:
         self.lane = lane
+        self.spans = spans
+        """Of its message, if that is traced."""
         self.source = source
         self._hold = hold or Hold()
         self.started = monotonic()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from itertools import chain
 
@@ -22,6 +22,7 @@ from embedq_worker.metrics.writes import ROWS, WRITE_TIME
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Row
 from embedq_worker.store.writer import Writer
+from embedq_worker.tracing import TRACES, Span
 
 logger = get_logger(__name__)
 
@@ -182,7 +183,7 @@ class WriteQueue:
     async def _insist(self, work: _Work, groups: Sequence[Rivals]) -> set[str]:
         async def once() -> set[str] | RowsLocked:
             try:
-                with WRITE_TIME.time():
+                with WRITE_TIME.time(), TRACES.write(self._name, len(groups), _spans(groups)):
                     return await work([_row(group[0]) for group in groups])
             except RowsLocked as error:  # others of the batch need not wait
                 return error
@@ -256,6 +257,10 @@ def _suspected(groups: Sequence[Rivals], error: Exception) -> tuple[Sequence[Riv
         return refused, [[group for group in groups if group[0].id not in named]]
     half = len(groups) // 2
     return [], [groups[:half], groups[half:]]
+
+
+def _spans(groups: Sequence[Rivals]) -> Iterator[Span]:
+    return (span for item in chain.from_iterable(groups) for span in item.job.spans)
 
 
 def _change(item: RunningItem, *, is_touch: bool) -> Change:
