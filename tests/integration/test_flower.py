@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -166,6 +168,16 @@ def test_on_loopback_it_can_do_without(stack: Stack) -> None:
         assert monitor.ask("/tasks", Host="evil.example").status == 403
         answer = monitor.ask("/api/tasks")
         assert (answer.status, answer.headers["Access-Control-Allow-Origin"]) == (401, None)
+
+
+def test_it_ends_while_redis_does_not_answer() -> None:
+    """In the seconds that Docker gives it: threads that wait for Redis are not waited for."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        with Monitor({"EMBEDQ_BROKER_URL": f"redis://127.0.0.1:{port}/0"}) as monitor:
+            assert monitor.ask("/tasks", header=authorization()).status == 200
+            told = time.monotonic()
+        assert time.monotonic() - told < 8
 
 
 def test_compose_can_ask(monitor: Monitor, stack: Stack, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -124,7 +125,10 @@ def client_of(settings: Settings) -> Celery:
 
 
 def serve(settings: Settings, serving: Options, listening: Callable[[int], None]) -> None:
-    """Run Flower until SIGTERM or Ctrl-C. Raises ``ConfigurationError`` where it cannot listen."""
+    """Run Flower until SIGTERM or Ctrl-C, and end the process.
+
+    Raises ``ConfigurationError`` where it cannot listen.
+    """
     # Each visit begins with a 401, as basic authentication goes.
     logging.getLogger("tornado.access").setLevel(logging.ERROR)
     # Its first look comes before any worker, and after the last one.
@@ -135,6 +139,10 @@ def serve(settings: Settings, serving: Options, listening: Callable[[int], None]
 
 async def _serve(settings: Settings, serving: Options, listening: Callable[[int], None]) -> None:
     await Monitor(settings, serving).run(listening)
+    # Python would wait for threads that ask Redis, and kombu has them ask for as long as it is away.
+    logging.shutdown()
+    sys.stdout.flush()
+    os._exit(os.EX_OK)
 
 
 def _set_options(serving: Options) -> None:
