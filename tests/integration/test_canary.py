@@ -71,6 +71,9 @@ def test_what_goes_well(watch: Watch) -> None:
         )
         client.send_task("embedq.embed", kwargs={"job": job}, queue="embedq.docs", ignore_result=True)
         stack.broker.lpush("embedq.docs", envelope(arguments({"id": "bare", "text": TEXT})))
+        told = dict.fromkeys(("root_id", "parent_id", "retries"), TEXT)
+        headers = {"task": "embedq.embed", "id": str(uuid4()), **told}
+        stack.broker.lpush("embedq.docs", envelope(arguments({"id": "bare", "text": TEXT}), headers=headers))
         stack.wait_until_done()
         producer.enqueue("docs", id="1", text=TEXT)
         producer.delete("docs", ["2"])

@@ -20,6 +20,10 @@ NOT_AN_ENVELOPE = "application/x-embedq-not-an-envelope"
 
 Envelope = dict[str, Any]
 
+_DROPPED_HEADERS = ("eta", "root_id", "parent_id", "retries")
+"""A job for later would take the room of one for now. The others Celery tells monitors as they came, and a
+strange client may have written a text there."""
+
 _decoder = msgspec.json.Decoder()
 
 
@@ -52,7 +56,8 @@ def open_envelope(message: bytes, tag: str, queue: str) -> Envelope:
     if body is None:
         return unreadable(message, tag, queue)
     opened: Envelope = envelope
-    opened["headers"].pop("eta", None)  # a job for later would take the room of one for now
+    for name in _DROPPED_HEADERS:
+        opened["headers"].pop(name, None)
     opened["body"] = body
     opened["properties"] |= {
         "delivery_tag": tag,
