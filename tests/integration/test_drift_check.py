@@ -177,7 +177,7 @@ async def test_a_pause_in_the_middle_ends_a_check(
         assert len(asked.waiters) == 11
         want_check(connection, "old")
         await texts(asked, 22)
-    assert "model old was not checked for drift, again in 10 min: the model is paused" in caplog.text
+    assert "model old was not checked for drift, again in 600 s: the model is paused" in caplog.text
 
 
 async def test_texts_that_a_service_refuses_are_told(

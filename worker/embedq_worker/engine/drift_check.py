@@ -144,7 +144,7 @@ class DriftCheck:
         except (ApiError, StoreError) as error:
             logger.warning(
                 "drift_unchecked",
-                "model {model} was not checked for drift, again in {seconds} s: {reason}",
+                "model {model} was not checked for drift, again in {seconds:.0f} s: {reason}",
                 model=model.id,
                 seconds=_CLAIM,
                 reason=str(error),
