@@ -7,6 +7,9 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING
+
 from embedq.contract import Item, Lane
 from embedq.errors import (
     BrokerUnavailable,
@@ -21,8 +24,10 @@ from embedq.errors import (
     RegistryError,
     UnknownCollection,
 )
-from embedq.producer import Producer
-from embedq.query import QueryVector
+
+if TYPE_CHECKING:
+    from embedq.producer import Producer
+    from embedq.query import QueryVector
 
 __all__ = [
     "BrokerUnavailable",
@@ -41,3 +46,15 @@ __all__ = [
     "RegistryError",
     "UnknownCollection",
 ]
+
+_LATE = {"Producer": "producer", "QueryVector": "query"}
+"""What commands that enqueue nothing have no use for is imported when it is asked for."""
+
+
+def __getattr__(name: str) -> object:
+    """``Producer`` and ``QueryVector``, from their modules."""
+    if name not in _LATE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+    globals()[name] = found
+    return found

@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from embedq.contract import MAX_WAKE_TOKENS, UNACKED_KEY, WAKE_KEY
 from embedq.errors import BrokerUnavailable, ConfigurationError
-from embedq.messages import Message
 
 if TYPE_CHECKING:
     import redis
+
+    from embedq.messages import Message
 
 T = TypeVar("T")
 

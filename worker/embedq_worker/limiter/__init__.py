@@ -23,7 +23,7 @@ _LATE = {"Gate": "gate", "Limiter": "limiter"}
 def __getattr__(name: str) -> object:
     """``Gate`` and ``Limiter``, from their modules."""
     if name not in _LATE:
-        raise AttributeError(name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
     globals()[name] = found
     return found
