@@ -58,6 +58,7 @@ def test_another_model_is_found_within_one_check(stack: Stack) -> None:
     assert worker.output.count(DRIFTS) == 1
     assert "nothing was changed here, so that the service gives another model" in worker.output
     assert f"embedq drift accept {MODEL}" in page
+    assert stack.sql("SELECT purpose, sum(calls) FROM embedq.usage GROUP BY purpose") == [("drift", 4)]
     assert "DRIFTS since" in page
     assert MODEL in accepted
     assert (after["distance"], after["drifts"]) == (0.0, False)
