@@ -23,7 +23,8 @@ _WIDTH = 100
 def render() -> str:
     """The page as Markdown."""
     return _HEAD + "\n".join(
-        _section(context) for context in _contexts(click.Context(main, info_name="embedq"))
+        _section(context)
+        for context in _contexts(click.Context(main, info_name="embedq", **main.context_settings))
     )
 
 
