@@ -133,10 +133,19 @@ class Broker:
                 return command(self._client())
             except self._foreign_errors() as raised:
                 error = _unwrapped(raised)
+                self._leave_demoted(error)
                 if not self._is_connection_loss(error) or time.monotonic() + pause > deadline:
                     raise self._unavailable(error) from _without_arguments(error)
             time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 # jitter, no secret
             pause = min(pause * 2, 1.0)
+
+    def _leave_demoted(self, error: Exception) -> None:
+        """After a failover the address leads to the new master; what is open stays with the old one."""
+        import redis
+
+        client = self._redis
+        if isinstance(error, redis.ReadOnlyError) and client is not None:
+            client.connection_pool.disconnect(inuse_connections=False)
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""

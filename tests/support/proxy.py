@@ -79,6 +79,10 @@ class Proxy:
         """Take new connections again."""
         self._do(self._accept)
 
+    def lead_to(self, port: int) -> None:
+        """Pass new connections on to another server of 127.0.0.1; open ones stay where they are."""
+        self._upstream = port
+
     def _do(self, work: Callable[[], Result]) -> Result:
         """Run something on the loop, and wait for it."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -28,11 +29,26 @@ class Script:
     async def run_async(
         self, client: redis.asyncio.Redis, keys: Sequence[str], arguments: Sequence[str | bytes]
     ) -> Any:
-        """Likewise through an asynchronous client."""
-        try:
-            return await client.evalsha(self.digest, len(keys), *keys, *arguments)
-        except _not_there():
-            return await client.eval(self.text, len(keys), *keys, *arguments)
+        """Likewise through an asynchronous client, ``leaving_demoted``."""
+        async with leaving_demoted(client):
+            try:
+                return await client.evalsha(self.digest, len(keys), *keys, *arguments)
+            except _not_there():
+                return await client.eval(self.text, len(keys), *keys, *arguments)
+
+
+@asynccontextmanager
+async def leaving_demoted(client: redis.asyncio.Redis) -> AsyncIterator[None]:
+    """Close a client's connections when the server is read-only, and let the error through.
+
+    After a failover the address leads to the new master, but what is open stays with the old one until
+    somebody closes it. A server that is a replica for good is only connected to anew with each attempt.
+    """
+    try:
+        yield
+    except _read_only():
+        await client.connection_pool.disconnect()
+        raise
 
 
 def _not_there() -> type[Exception]:
@@ -41,3 +57,10 @@ def _not_there() -> type[Exception]:
     from redis.exceptions import NoScriptError
 
     return NoScriptError
+
+
+def _read_only() -> type[Exception]:
+    """What is raised where Redis is a replica; imported as late."""
+    from redis.exceptions import ReadOnlyError
+
+    return ReadOnlyError

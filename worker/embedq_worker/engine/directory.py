@@ -220,6 +220,7 @@ class Directory:
             if not is_published(self._redis, collections, prefix):
                 publish_registry(self._redis, collections, prefix)
         except (RedisError, OSError) as error:
+            self._redis.connection_pool.disconnect()  # after a failover the next look finds the new master
             if not self._is_unpublished:
                 logger.warning(
                     "registry_unpublished",

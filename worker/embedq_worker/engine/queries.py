@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 import redis.asyncio as redis
-from redis.exceptions import RedisError
+from redis.exceptions import ReadOnlyError, RedisError
 
 from embedq.contract import Query, QueryReply, reply_key
 from embedq_worker.engine.dispatcher import Dispatcher
@@ -23,6 +23,7 @@ from embedq_worker.engine.work import Hold, Outcome, Vector, content_hash
 from embedq_worker.errors import ApiError, NotCalled
 from embedq_worker.limiter import Flow
 from embedq_worker.logs import get_logger
+from embedq_worker.script import leaving_demoted
 from embedq_worker.store.usage import UsagePurpose
 from embedq_worker.tracing import Spans
 
@@ -83,12 +84,12 @@ class Queries:
     async def _push(self, task_id: str, reply: QueryReply) -> None:
         if not _is_uuid(task_id):  # it becomes part of a key's name
             return
-        key = self._prefix + reply_key(task_id)
+        key, text = self._prefix + reply_key(task_id), msgspec.json.encode(reply)
         try:
-            async with self._redis.pipeline(transaction=True) as pipe:
-                pipe.rpush(key, msgspec.json.encode(reply))
-                pipe.expire(key, _REPLY_LIFE)
-                await pipe.execute()
+            try:
+                await self._send(key, text)
+            except ReadOnlyError:  # it may have failed over: once more, over a new connection
+                await self._send(key, text)
         except (RedisError, OSError) as error:  # the caller's own time-out tells it
             logger.warning(
                 "answer_not_pushed",
@@ -97,6 +98,12 @@ class Queries:
                 task=task_id,
                 error=type(error).__name__,
             )
+
+    async def _send(self, key: str, text: bytes) -> None:
+        async with leaving_demoted(self._redis), self._redis.pipeline(transaction=True) as pipe:
+            pipe.rpush(key, text)
+            pipe.expire(key, _REPLY_LIFE)
+            await pipe.execute()
 
 
 class _WaitingQuery:

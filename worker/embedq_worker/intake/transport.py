@@ -23,7 +23,7 @@ from typing import Any
 
 import redis
 from kombu.transport import redis as kombu_redis
-from redis.exceptions import NoScriptError, ResponseError
+from redis.exceptions import NoScriptError, ReadOnlyError, ResponseError
 
 from embedq.contract import WAKE_KEY
 from embedq_worker import names
@@ -218,8 +218,9 @@ class Channel(kombu_redis.Channel):
     def _read_fetch(self, options: dict[str, Any]) -> bool:
         try:
             reply = self._parse("EVALSHA", options)
-        except NoScriptError:  # the server was restarted or its scripts were flushed
+        except NoScriptError:  # the server was restarted, its scripts were flushed, or it is another one
             self._script_missing = True
+            self._leave_old_server()
             raise Empty from None
         except ResponseError as error:
             self._note_refusal(error)
@@ -266,6 +267,19 @@ class Channel(kombu_redis.Channel):
             logger.warning("fetch_refused", sentence, reason=str(error))
         self._is_refusing = True
         self._refused_at = monotonic()
+        if isinstance(error, ReadOnlyError):
+            self._leave_old_server()
+
+    def _leave_old_server(self) -> None:
+        """Have all connections made anew.
+
+        After a failover the address leads to the new master, but what is open stays with the old one until
+        somebody closes it: some to this one, some to that one would never get a script to where it runs.
+        """
+        for channel in self.connection.channels:
+            for pool in (channel._pool, channel._async_pool):
+                if pool is not None:
+                    pool.disconnect()
 
     def _deliver_all(self, fetched: Sequence[Fetched]) -> None:
         """Take every fetched message in hand before the first is delivered, so that an error strands none."""
