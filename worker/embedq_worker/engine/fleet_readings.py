@@ -1,6 +1,6 @@
 """Reading the fleet for the metrics: queues, workers and models from Redis, dead letters from Postgres.
 
-It is read when a page is asked for, in every process: lengths, ends and reports, never all that is queued.
+It is read while pages are asked for, in every process: lengths, ends and reports, never all that is queued.
 What cannot be read keeps its last values, which are left out of a page once they are too old to be true.
 """
 
