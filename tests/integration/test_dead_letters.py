@@ -24,7 +24,7 @@ from embedq_worker.errors import StoreError
 from embedq_worker.store.burial import DeadLetter, bury
 from embedq_worker.store.connections import connect
 from embedq_worker.store.database import Database
-from embedq_worker.store.dead_letters import ALL, count_chosen
+from embedq_worker.store.dead_letters import ALL, COUNTED, count_chosen, count_some_dead_letters
 from embedq_worker.store.replay import Replay
 from tests.support.stack import Stack, wait_until
 
@@ -384,3 +384,20 @@ def test_a_role_that_sees_letters_and_no_texts(stack: Stack) -> None:
             admin.execute(sql.SQL("DROP OWNED BY {}").format(role))
             admin.execute(sql.SQL("DROP ROLE {}").format(role))
     assert letter_ids(stack) == ["1"]
+
+
+def test_a_look_at_how_many_there_are_is_short(stack: Stack) -> None:
+    """Every worker looks again and again: of each collection it reads so many entries and no more."""
+    bury_all(stack, [died(number) for number in range(1_100)])
+    bury_all(stack, [died(1, collection="shop"), died(2, collection=None)])
+
+    async def count() -> dict[str | None, int]:
+        database = Database(stack.database_url, connections=1)
+        await database.open()
+        try:
+            return await count_some_dead_letters(database)
+        finally:
+            await database.close()
+
+    assert asyncio.run(count()) == {"docs": COUNTED, "shop": 1, None: 1}
+    assert COUNTED == 1_000, "docs/metrics.md names it"

@@ -12,9 +12,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from embedq_worker.embedded.process import free_port
+from embedq_worker.engine.fleet_readings import COUNT_EVERY, PATIENCE
 from embedq_worker.engine.health import Health
 from embedq_worker.engine.probes import Probes
 from embedq_worker.engine.pulse import Pulse
+from embedq_worker.metrics.fleet import DEAD_LETTERS
 from embedq_worker.metrics.health import READY
 from embedq_worker.metrics.reading import LIFE, Reading
 from embedq_worker.store.outage import Outage
@@ -138,11 +140,11 @@ async def _fetched(port: int, accept: str) -> tuple[str, str]:
 class Bed:
     """A reading on virtual time."""
 
-    def __init__(self) -> None:
+    def __init__(self, life: float = LIFE) -> None:
         self.now = 0.0
         self._registry = CollectorRegistry()
         self.reading = Reading(
-            "depth_messages", "Depth.", ["queue"], registry=self._registry, clock=lambda: self.now
+            "depth_messages", "Depth.", ["queue"], life=life, registry=self._registry, clock=lambda: self.now
         )
 
     def value(self, queue: str) -> float | None:
@@ -158,6 +160,17 @@ def test_a_reading_is_left_out_when_it_is_too_old() -> None:
     assert bed.value("docs") == 3
     bed.now = LIFE + 1
     assert bed.value("docs") is None
+
+
+def test_what_is_read_rarely_lives_longer() -> None:
+    """It is told until it is read again, also when that takes long and comes late."""
+    bed = Bed(life=60)
+    bed.reading.replace({("docs",): 3})
+    bed.now = 60
+    assert bed.value("docs") == 3
+    bed.now = 61
+    assert bed.value("docs") is None
+    assert DEAD_LETTERS.life > COUNT_EVERY + PATIENCE
 
 
 def test_what_was_not_read_again_is_gone() -> None:

@@ -80,3 +80,28 @@ async def test_what_nobody_asks_for_is_not_looked_at_for_ever() -> None:
         begun = looks.begun
         await watch.ask()
         assert looks.begun > begun
+
+
+async def test_what_is_looked_at_rarely_can_be_hurried() -> None:
+    """Where what was seen is known to be out of date; and it is once."""
+    looks = Looks()
+    looks.may_end.set()
+    async with watching(Watch(looks.look, every=60, soonest=0.001)) as watch:
+        await watch.ask()
+        await asyncio.sleep(0.01)
+        assert looks.begun == 1
+        watch.hurry()
+        await looks.until(lambda: looks.begun == 2)
+        await asyncio.sleep(0.01)
+        assert looks.begun == 2
+
+
+async def test_a_hurried_look_comes_not_at_once() -> None:
+    """Collections that are made and dropped all the time would have the database count all the time."""
+    looks = Looks()
+    looks.may_end.set()
+    async with watching(Watch(looks.look, every=60, soonest=30)) as watch:
+        await watch.ask()
+        watch.hurry()
+        await asyncio.sleep(0.01)
+        assert looks.begun == 1

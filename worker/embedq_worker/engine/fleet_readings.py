@@ -34,8 +34,11 @@ logger = get_logger(__name__)
 
 _QUEUES_AT_ONCE = 60
 """Queues of one script: the server does nothing else meanwhile."""
-_PATIENCE = 5.0
+PATIENCE = 5.0
 """Seconds that Postgres has for counting."""
+COUNT_EVERY = 30.0
+"""Seconds from one count of dead letters to the next: each process reads up to a thousand index entries a
+collection. Where collections came or went they are counted as soon as the queues are read again."""
 
 
 class FleetReadings:
@@ -47,7 +50,8 @@ class FleetReadings:
         self._redis = client
         self._database = database
         self._collections: Sequence[Collection] = ()
-        self._watches = [Watch(self._look_at_redis), Watch(self._look_at_postgres)]
+        self._letters = Watch(self._look_at_postgres, every=COUNT_EVERY)
+        self._watches = [Watch(self._look_at_redis), self._letters]
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
@@ -56,6 +60,8 @@ class FleetReadings:
 
     async def read(self, collections: Sequence[Collection]) -> None:
         """Read what was not read just now; where a server does not answer, go on without it."""
+        if {each.name for each in collections} != {each.name for each in self._collections}:
+            self._letters.hurry()
         self._collections = collections
         await asyncio.gather(*(watch.ask() for watch in self._watches))
 
@@ -73,7 +79,7 @@ class FleetReadings:
 
     async def _look_at_postgres(self) -> None:
         try:
-            async with asyncio.timeout(_PATIENCE):
+            async with asyncio.timeout(PATIENCE):
                 counted = await count_some_dead_letters(self._database)
         except (StoreError, TimeoutError):
             return  # likewise

@@ -8,7 +8,7 @@ from math import inf
 from time import monotonic
 
 EVERY = 5.0
-"""Seconds from the beginning of a look to that of the next one, at least."""
+"""Seconds from the beginning of a look to that of the next one."""
 _PATIENCE = 1.0
 """Seconds that somebody waits for a look to end."""
 _INTEREST = 60.0
@@ -19,7 +19,8 @@ class Watch:
     """Looks by ``look``, which raises nothing but defects of ours. Several who ask share a look.
 
     It goes on looking for a while after it was asked. If a look came only when somebody asks, one that takes
-    longer than they wait would never be seen: until they ask again, what it saw is too old.
+    longer than they wait would never be seen: until they ask again, what it saw is too old. ``every``:
+    seconds from the beginning of a look to that of the next one; ``soonest``: likewise, when it was hurried.
     """
 
     def __init__(
@@ -27,22 +28,29 @@ class Watch:
         look: Callable[[], Awaitable[None]],
         *,
         every: float = EVERY,
+        soonest: float = EVERY,
         patience: float = _PATIENCE,
         interest: float = _INTEREST,
     ) -> None:
         self._look = look
         self._every = every
+        self._soonest = min(soonest, every)
         self._patience = patience
         self._interest = interest
         self._asked_at = -inf
         self._looked = asyncio.Event()
         """No look is under way."""
+        self._hurried = asyncio.Event()
         self._looking: asyncio.Task[None] | None = None
 
     @property
     def tasks(self) -> list[asyncio.Task[None]]:
         """What looks, while somebody wants to know."""
         return [self._looking] if self._looking is not None and not self._looking.done() else []
+
+    def hurry(self) -> None:
+        """What was seen is not true any more: if somebody wants to know, look as soon as may be."""
+        self._hurried.set()
 
     async def ask(self) -> None:
         """Have it looked at, unless that was just done, and wait a second at most for what is under way."""
@@ -61,8 +69,17 @@ class Watch:
         while monotonic() - self._asked_at < self._interest:
             began = monotonic()
             self._looked.clear()
+            self._hurried.clear()
             try:
                 await self._look()
             finally:
                 self._looked.set()
-            await asyncio.sleep(max(0.0, began + self._every - monotonic()))
+            await self._rest(began)
+
+    async def _rest(self, began: float) -> None:
+        await asyncio.sleep(max(0.0, began + self._soonest - monotonic()))
+        try:
+            async with asyncio.timeout(max(0.0, began + self._every - monotonic())):
+                await self._hurried.wait()
+        except TimeoutError:
+            pass

@@ -45,6 +45,7 @@ SLOTS_CHANGED = Reading(
 )
 DEAD_LETTERS = Reading(
     "embedq_fleet_dead_letters",
-    "Dead letters that are kept, counted up to 10,000; the collection is empty where none has its name.",
+    "Dead letters that are kept, counted up to 1,000; the collection is empty where none has its name.",
     ["collection"],
+    life=45,
 )

@@ -17,7 +17,7 @@ from embedq_worker.store.connections import Connection, store_errors
 if TYPE_CHECKING:  # commands start sooner without the workers' pool
     from embedq_worker.store.database import Database
 
-COUNTED = 10_000
+COUNTED = 1_000
 """Dead letters of one collection that are counted where it has to be quick: from there on it is "or more"."""
 
 
