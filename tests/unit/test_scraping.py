@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from embedq_worker.engine import scraping
-from embedq_worker.engine.accounts import Accounts
 from embedq_worker.engine.health import Health
 from embedq_worker.engine.pulse import Pulse
+from embedq_worker.engine.queue_meter import QueueMeters
 from embedq_worker.engine.scraping import STRAGGLERS, Scraping
 from embedq_worker.metrics.registry import REGISTRY
 from embedq_worker.metrics.writes import ROWS
@@ -26,7 +26,7 @@ class Bed:
         health = Health(patience=30, hub=Pulse(), redis=Pulse(), outage=Outage())
         directory: Any = self.directory
         readings: Any = self
-        self._scraping = Scraping(directory, Accounts(), readings, health, clock=lambda: self.now)
+        self._scraping = Scraping(directory, QueueMeters(), readings, health, clock=lambda: self.now)
 
     async def read(self, _: object) -> None:
         """The fleet is not looked at here."""

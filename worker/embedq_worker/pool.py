@@ -25,10 +25,10 @@ from celery.concurrency.base import BasePool
 from celery.exceptions import Reject
 from celery.worker import state
 
-from embedq_worker.engine.accounts import label_of
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.engine import Engine
 from embedq_worker.engine.pulse import Pulse
+from embedq_worker.engine.queue_labels import labels_of
 from embedq_worker.engine.summary import Summary, causes
 from embedq_worker.engine.work import Outcome
 from embedq_worker.errors import AllItemsDead
@@ -258,7 +258,7 @@ class EnginePool(BasePool):
     def _in_hand(self) -> Values:
         """Messages in hand by collection and lane, of all that is consumed. From any thread."""
         loads = {**dict.fromkeys(self.queues, (0, 0)), **DESK.in_hand.loads}
-        return {label_of(queue): messages for queue, (messages, _) in loads.items()}
+        return {labels_of(queue): messages for queue, (messages, _) in loads.items()}
 
     def _get_info(self) -> dict[str, Any]:
         return {**super()._get_info(), "messages-in-hand": len(DESK.in_hand), "queues": sorted(self.queues)}

@@ -15,8 +15,8 @@ from redis.exceptions import RedisError
 
 from embedq.contract import queue_name
 from embedq_worker.catalogue import Catalogue
-from embedq_worker.engine.accounts import label_of
 from embedq_worker.engine.dispatcher import limits_of
+from embedq_worker.engine.queue_labels import labels_of
 from embedq_worker.engine.watch import Watch
 from embedq_worker.errors import StoreError
 from embedq_worker.limiter.board import ModelBoard, read_boards
@@ -113,8 +113,8 @@ class FleetReadings:
 
 
 def _tell_queues(queues: Mapping[str, Queue]) -> None:
-    fleet.QUEUED.replace({label_of(name): queue.length for name, queue in queues.items()})
-    ages = {label_of(name): queue.oldest if queue.length else 0.0 for name, queue in queues.items()}
+    fleet.QUEUED.replace({labels_of(name): queue.length for name, queue in queues.items()})
+    ages = {labels_of(name): queue.oldest if queue.length else 0.0 for name, queue in queues.items()}
     fleet.OLDEST.replace({labels: age for labels, age in ages.items() if age is not None})
 
 

@@ -14,7 +14,6 @@ from redis.backoff import NoBackoff
 from embedq_worker.api.client import ApiClient
 from embedq_worker.cancelling import cancel_all
 from embedq_worker.catalogue import Model
-from embedq_worker.engine.accounts import Accounts
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.caches import Caches
 from embedq_worker.engine.delivery import Delivery
@@ -29,6 +28,7 @@ from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.probes import Probes, listen_to
 from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.queries import Queries
+from embedq_worker.engine.queue_meter import QueueMeters
 from embedq_worker.engine.scraping import Scraping
 from embedq_worker.engine.taking import Taking
 from embedq_worker.engine.texts import Asker
@@ -73,12 +73,12 @@ class Parts:
         self._directory = Directory(
             self._database, settings, on_queues=on_queues, on_dropped=self._let_go, on_changed=self._follow
         )
-        accounts = Accounts()
+        meters = QueueMeters()
         self._taking = Taking(
             directory=self._directory,
             queries=self._queries,
             burials=self._burials,
-            accounts=accounts,
+            meters=meters,
             pipeline_of=self._pipeline,
             dispatcher_of=self._dispatcher,
         )
@@ -90,7 +90,7 @@ class Parts:
             patience=settings.worker.message_lease, hub=hub, redis=self._heard, outage=self._database.outage
         )
         readings = FleetReadings(settings, self._redis, self._database)
-        self._scraping = Scraping(self._directory, accounts, readings, self._health)
+        self._scraping = Scraping(self._directory, meters, readings, self._health)
         self._dispatchers: dict[str, Dispatcher] = {}
         self._pipelines: dict[int, Pipeline] = {}
         self._dispatching: list[asyncio.Task[None]] = []

@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from time import monotonic
 
-from embedq_worker.engine.accounts import Accounts
 from embedq_worker.engine.directory import Directory
 from embedq_worker.engine.fleet_readings import FleetReadings
 from embedq_worker.engine.health import Health
+from embedq_worker.engine.queue_meter import QueueMeters
 from embedq_worker.metrics.forgetting import forget
 from embedq_worker.metrics.health import OUTAGE, READY
 
@@ -23,13 +23,13 @@ class Scraping:
     def __init__(
         self,
         directory: Directory,
-        accounts: Accounts,
+        meters: QueueMeters,
         readings: FleetReadings,
         health: Health,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._directory = directory
-        self._accounts = accounts
+        self._meters = meters
         self._readings = readings
         self._clock = clock
         self._known: set[str] = set()
@@ -57,7 +57,7 @@ class Scraping:
         self._known = names
         for name, gone_at in list(self._gone.items()):
             if name not in names:
-                self._accounts.close(name)
+                self._meters.close(name)
                 forget(name)
             if name in names or now - gone_at > STRAGGLERS:
                 del self._gone[name]

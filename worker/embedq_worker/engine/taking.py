@@ -9,7 +9,6 @@ from time import monotonic
 
 from embedq.errors import InvalidItem
 from embedq_worker.catalogue import Model
-from embedq_worker.engine.accounts import Accounts
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.delivery import (
     Delivery,
@@ -25,6 +24,7 @@ from embedq_worker.engine.directory import Directory, Served
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.queries import Queries, QueryKind
+from embedq_worker.engine.queue_meter import QueueMeters
 from embedq_worker.engine.summary import Summary, died_of
 from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
 from embedq_worker.errors import NotAJob, StoreError
@@ -50,14 +50,14 @@ class Taking:
         directory: Directory,
         queries: Queries,
         burials: BurialQueue,
-        accounts: Accounts,
+        meters: QueueMeters,
         pipeline_of: Callable[[Served], Pipeline],
         dispatcher_of: Callable[[Model], Dispatcher],
     ) -> None:
         self._directory = directory
         self._queries = queries
         self._burials = burials
-        self._accounts = accounts
+        self._meters = meters
         self._pipeline_of = pipeline_of
         self._dispatcher_of = dispatcher_of
         self._hold = Hold()
@@ -76,7 +76,7 @@ class Taking:
 
         An error of ours costs only this message.
         """
-        self._accounts.keep(delivery)
+        self._meters.follow(delivery)
         self._guard(delivery, partial(self._take, delivery))
 
     def _guard(self, delivery: Delivery, work: Callable[[], None]) -> None:

@@ -1,12 +1,13 @@
-"""Accounts: what became of the messages of each queue, for the metrics. Added to once a message."""
+"""The meters of queues: what became of the messages of each, for the metrics. Read once a message."""
 
 from __future__ import annotations
 
 import time
 from functools import partial
 
-from embedq.contract import is_collection_name, queue_parts
+from embedq.contract import queue_parts
 from embedq_worker.engine.delivery import Delivery
+from embedq_worker.engine.queue_labels import labels_of
 from embedq_worker.engine.summary import Finish, Summary
 from embedq_worker.engine.work import Outcome
 from embedq_worker.metrics.items import ITEMS, LAG, MESSAGES, QUERIES
@@ -14,11 +15,11 @@ from embedq_worker.metrics.items import ITEMS, LAG, MESSAGES, QUERIES
 _OF_QUERIES = ("answered", "refused")
 
 
-class Account:
+class QueueMeter:
     """Of one queue. It keeps its series: to look one up costs more than to add to it."""
 
     def __init__(self, queue: str) -> None:
-        collection, lane = label_of(queue)
+        collection, lane = labels_of(queue)
         self._messages = MESSAGES.labels(collection, lane)
         self._lag = LAG.labels(collection, lane)
         if lane == "query":
@@ -39,30 +40,24 @@ class Account:
             self._lag.observe(max(0.0, time.time() - enqueued_at))
 
 
-class Accounts:
-    """An account for each queue that a message came from."""
+class QueueMeters:
+    """A meter for each queue that a message came from."""
 
     def __init__(self) -> None:
-        self._accounts: dict[str, Account] = {}
+        self._meters: dict[str, QueueMeter] = {}
 
-    def keep(self, delivery: Delivery) -> None:
-        """Enter a delivery in its account when it ends, before whoever waits for it is told."""
+    def follow(self, delivery: Delivery) -> None:
+        """Add a delivery to its queue's meter when it ends, before whoever waits for it is told."""
         delivery.finish = partial(self._end, delivery.queue, delivery.said_enqueued_at, delivery.finish)
 
     def close(self, collection: str) -> None:
-        """A collection is gone; one of its name begins with new accounts."""
-        for queue in [queue for queue in self._accounts if queue_parts(queue)[0] == collection]:
-            del self._accounts[queue]
+        """A collection is gone; one of its name begins with new meters."""
+        for queue in [queue for queue in self._meters if queue_parts(queue)[0] == collection]:
+            del self._meters[queue]
 
     def _end(self, queue: str, enqueued_at: float | None, finish: Finish, summary: Summary) -> None:
-        account = self._accounts.get(queue)
-        if account is None:
-            account = self._accounts[queue] = Account(queue)
-        account.add(summary, enqueued_at)
+        meter = self._meters.get(queue)
+        if meter is None:
+            meter = self._meters[queue] = QueueMeter(queue)
+        meter.add(summary, enqueued_at)
         finish(summary)
-
-
-def label_of(queue: str) -> tuple[str, str]:
-    """Collection and lane; the collection is empty for the queue that is nobody's."""
-    collection, lane = queue_parts(queue)
-    return collection if is_collection_name(collection) else "", lane
