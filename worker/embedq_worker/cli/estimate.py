@@ -22,7 +22,6 @@ from embedq_worker.cli.money import as_json, dollars
 from embedq_worker.cli.reckoning import Estimate, Reckoning
 from embedq_worker.cli.session import open_broker, open_database
 from embedq_worker.cli.standing import duration
-from embedq_worker.engine.dispatcher import limits_of
 from embedq_worker.engine.work import content_hash
 from embedq_worker.errors import StoreError
 from embedq_worker.limiter import Limits
@@ -116,7 +115,7 @@ def _add(reckoning: Reckoning, items: Sequence[Item], stored: dict[str, bytes]) 
 
 def _limits(settings: Settings, model: Model) -> tuple[Limits, str]:
     """Those in force now, and where they are from."""
-    file = limits_of(model)
+    file = Limits.of(model)
     try:
         with open_broker(settings) as broker:
             board = broker.call(lambda client: read_board(client, model.id, settings.key_prefix))

@@ -41,7 +41,7 @@ def standing_of(board: ModelBoard, catalogue: Catalogue) -> Standing:
     model = catalogue.models.get(board.model)
     if model is None:
         return Standing(**fields, file=None, in_force=None)
-    file = Limits(**{name: getattr(model, name) for name in NAMES})
+    file = Limits.of(model)
     in_force = board.live.over(file)
     fields["slots"] = board.slots_under(in_force)
     return Standing(**fields, file=_said(file), in_force=_said(in_force))

@@ -75,7 +75,7 @@ class Dispatcher:
         """Whether the last call was answered."""
         self._answers = 0
         self._gate: Gate = limiter.gate(
-            model.id, limits_of(model), on_grant=self._granted, on_pause=self._refuse_queries
+            model.id, Limits.of(model), on_grant=self._granted, on_pause=self._refuse_queries
         )
         self._meter = CallMeter(model)
         self._sizes = Sizes(model, self._gate, self._estimator)
@@ -422,10 +422,3 @@ class Dispatcher:
     def _refuse(self, text: WaitingText, shape: Shape, error: ApiError) -> None:
         del self._asked[shape, text.key]
         text.refused(error)
-
-
-def limits_of(model: Model) -> Limits:
-    """The limits of a model as its file has them."""
-    return Limits(
-        model.max_concurrency, model.requests_per_minute, model.tokens_per_minute, model.concurrency
-    )

@@ -15,10 +15,10 @@ from redis.exceptions import RedisError
 
 from embedq.contract import queue_name
 from embedq_worker.catalogue import Catalogue
-from embedq_worker.engine.dispatcher import limits_of
 from embedq_worker.engine.queue_labels import labels_of
 from embedq_worker.engine.watch import Watch
 from embedq_worker.errors import StoreError
+from embedq_worker.limiter import Limits
 from embedq_worker.limiter.board import ModelBoard, read_boards
 from embedq_worker.limiter.reasons import change_kind, pause_kind
 from embedq_worker.logs import failure, get_logger
@@ -135,7 +135,7 @@ def _tell_models(boards: Sequence[ModelBoard], catalogue: Catalogue) -> None:
         {(model, change_kind(change.why)): round(now - change.seconds_ago) for model, change in changes}
     )
     known = [
-        (each, limits_of(catalogue.models[each.model])) for each in boards if each.model in catalogue.models
+        (each, Limits.of(catalogue.models[each.model])) for each in boards if each.model in catalogue.models
     ]
     limits = {each.model: each.live.over(file) for each, file in known}
     fleet.LIMIT.replace({(model,): limit.max_concurrency for model, limit in limits.items()})

@@ -12,6 +12,7 @@ import msgspec
 
 from embedq.contract import Lane
 from embedq_worker.allowance import Allowance
+from embedq_worker.catalogue import Model
 
 Concurrency = Literal["aimd", "fixed"]
 Verdict = Literal["answered", "neutral", "throttled", "overloaded", "failed", "refused", "unused", "dropped"]
@@ -32,6 +33,13 @@ class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     concurrency: Concurrency = msgspec.field(default="aimd")
+
+    @classmethod
+    def of(cls, model: Model) -> Limits:
+        """As a model's file has them; those that are set live go before them (``board``)."""
+        return cls(
+            model.max_concurrency, model.requests_per_minute, model.tokens_per_minute, model.concurrency
+        )
 
 
 class Flow(NamedTuple):
