@@ -136,14 +136,17 @@ def test_the_fleet_is_seen_as_it_stands(stack: Stack, port: int) -> None:
         producer.enqueue("gone", id="1", text="one")
         producer.enqueue_many("docs", [{"id": "2", "text": "two"}], lane="bulk")
         stack.broker.lpush("embedq.docs.query", "a message without a header")
+        stack.broker.set("embedq.gone.bulk", "no queue")
         wait_until(lambda: "is paused for all workers" in worker.output, 20)
         page = scrape(port)
         assert page.value("embedq_fleet_queued_messages", collection="docs", lane="bulk") == 1
         assert 0 < (page.value("embedq_fleet_oldest_seconds", collection="docs", lane="bulk") or 0) < 60
         assert page.value("embedq_fleet_oldest_seconds", collection="docs", lane="query") is None
+        assert page.value("embedq_fleet_queued_messages", collection="gone", lane="bulk") is None
         assert page.value("embedq_in_hand_messages", collection="gone", lane="live") == 1
         assert page.value("embedq_fleet_paused", model=MODEL, reason="key") == 1
         assert page.value("embedq_fleet_suspects") == 0
+        stack.broker.delete("embedq.gone.bulk")
         stack.command("collection", "drop", "gone", "--purge", "--yes")
         stack.broker.delete("embedq.docs.query")
         wait_until(lambda: stack.broker.hlen("embedq:unacked") == 0, 20)

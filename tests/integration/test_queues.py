@@ -8,9 +8,10 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+import redis.asyncio
 
 from embedq import Item, Producer
-from embedq_worker.store.queues import Queue, read_queues
+from embedq_worker.store.queues import QUEUES_AT_ONCE, Queue, read_queues, read_queues_async
 from tests.support.queued import register
 
 QUEUE = "embedq.docs"
@@ -69,3 +70,37 @@ def test_numbers_that_no_message_has_say_nothing(broker: redis.Redis, digits: in
     broker.lpush(QUEUE, json.dumps({"headers": headers}))
 
     assert read_queues(broker, [QUEUE])[QUEUE] == Queue(1, None, None)
+
+
+def test_what_is_no_queue_is_unknown(broker: redis.Redis) -> None:
+    """A key of another kind, by whoever: the others are told all the same."""
+    broker.set("embedq.shop", "no list")
+    broker.lpush(QUEUE, "message")
+    found = read_queues(broker, ["embedq.shop", QUEUE])
+    assert found == {"embedq.shop": Queue(0, None, None, is_known=False), QUEUE: Queue(1, None, None)}
+
+
+async def test_many_queues_are_read_in_parts(broker: redis.Redis, broker_url: str) -> None:
+    """The server does nothing else while a script runs: hundreds of collections must not hold it up."""
+    names = [f"embedq.c{number}" for number in range(2 * QUEUES_AT_ONCE + 1)]
+    broker.lpush(names[-1], "message")
+    expected = {name: Queue(int(name == names[-1]), None, None) for name in names}
+    before = _scripts_run(broker)
+    assert read_queues(broker, names) == expected
+    async with redis.asyncio.Redis.from_url(broker_url) as client:
+        assert await read_queues_async(client, names) == expected
+    assert _scripts_run(broker) - before == 6
+
+
+def test_no_queues_are_read_without_a_question(broker: redis.Redis) -> None:
+    """As before the first collection is made."""
+    before = _scripts_run(broker)
+    assert read_queues(broker, []) == {}
+    assert _scripts_run(broker) == before
+
+
+def _scripts_run(broker: redis.Redis) -> int:
+    """Scripts that the server has run to their end."""
+    found = broker.info("commandstats")
+    calls = [found.get(f"cmdstat_{name}", {}) for name in ("eval", "evalsha")]
+    return sum(each.get("calls", 0) - each.get("failed_calls", 0) for each in calls)

@@ -32,8 +32,6 @@ from embedq_worker.store.queues import LANES, Queue, read_queues_async
 
 logger = get_logger(__name__)
 
-_QUEUES_AT_ONCE = 60
-"""Queues of one script: the server does nothing else meanwhile."""
 PATIENCE = 5.0
 """Seconds that Postgres has for counting."""
 COUNT_EVERY = 30.0
@@ -94,11 +92,7 @@ class FleetReadings:
 
     async def _read_queues(self) -> dict[str, Queue]:
         names = [queue_name(each.name, lane) for each in self._collections for lane in LANES]
-        found: dict[str, Queue] = {}
-        for at in range(0, len(names), _QUEUES_AT_ONCE):
-            part = names[at : at + _QUEUES_AT_ONCE]
-            found |= await read_queues_async(self._redis, part, self._prefix)
-        return found
+        return await read_queues_async(self._redis, names, self._prefix)
 
     def _models(self) -> list[str]:
         shadows = {each.shadow.model for each in self._collections if each.shadow is not None}
@@ -113,8 +107,9 @@ class FleetReadings:
 
 
 def _tell_queues(queues: Mapping[str, Queue]) -> None:
-    fleet.QUEUED.replace({labels_of(name): queue.length for name, queue in queues.items()})
-    ages = {labels_of(name): queue.oldest if queue.length else 0.0 for name, queue in queues.items()}
+    known = {labels_of(name): queue for name, queue in queues.items() if queue.is_known}
+    fleet.QUEUED.replace({labels: queue.length for labels, queue in known.items()})
+    ages = {labels: queue.oldest if queue.length else 0.0 for labels, queue in known.items()}
     fleet.OLDEST.replace({labels: age for labels, age in ages.items() if age is not None})
 
 
