@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from embedq.errors import ConfigurationError
 from embedq_worker.flower.access import Access, is_loopback
-from embedq_worker.flower.events import State, as_of_ours
+from embedq_worker.flower.counts import counts_only
+from embedq_worker.flower.events import State
 from embedq_worker.flower.rows import PARTLY_DEAD, in_words, readable
 
 SENT: dict[str, Any] = {
@@ -47,6 +48,7 @@ MANY = {
     "retries": 3,
     "milliseconds": 1_812,
 }
+ALL_DEAD = "all 2 items are dead letters (1 text/id_nul, 1 text/wrong_type); see `embedq dead-letters list`"
 MANY_IN_WORDS = (
     "1,256 items: 2 dead (2 text/too_long), 1,254 stored; "
     "1,300 texts, 12 cached, 4,133 tokens, 3 retried, 1,812 ms"
@@ -87,9 +89,62 @@ def test_what_a_strange_client_sends_is_not_kept() -> None:
     state.event(SENT)
     kept = state.tasks["1"]
 
-    assert (kept.name, kept.args, kept.kwargs) == ("embedq.embed:docs", None, None)
-    assert "a text" not in repr(as_of_ours(SENT))
-    assert as_of_ours(SENT | {"name": "others.task"})["name"] == "others.task"
+    assert (kept.name, kept.args, kept.kwargs) == ("embedq.embed:docs", "()", None)
+    assert "a text" not in repr(counts_only(SENT))
+    assert counts_only(SENT | {"name": "others.task"})["name"] == "others.task"
+
+
+def event(kind: str, **fields: Any) -> dict[str, Any]:
+    """An event of a worker."""
+    common = {"hostname": "celery@theirs", "uuid": "1", "timestamp": 1.0, "local_received": 1.0, "clock": 1}
+    return {"type": kind, **common, **fields}
+
+
+@pytest.mark.parametrize("name", ["shop.send_mail", "embedq.embed:docs"])
+def test_of_other_applications_only_name_and_state_are_kept(name: str) -> None:
+    """Theirs are sent to the same place; also where they take a name of ours."""
+    received = event("task-received", name=name, args="('a text',)", kwargs="{'to': 'a text'}")
+    state = State(max_tasks_in_memory=10)
+    state.event(received)
+    state.event(event("task-started", pid=1))
+    state.event(event("task-succeeded", result="'a text'", runtime=0.5))
+    kept = state.tasks["1"]
+
+    assert (kept.name, kept.state, kept.runtime) == (name, "SUCCESS", 0.5)
+    assert (kept.args, kept.kwargs, kept.result) == (None, None, None)
+    assert "a text" not in repr(vars(kept))
+
+
+def test_of_their_failures_the_class_is_kept() -> None:
+    """An exception quotes, and a traceback shows lines; so does a field that nobody knows."""
+    state = State(max_tasks_in_memory=10)
+    state.event(event("task-failed", exception="ValueError('a text')", traceback="a text", other="a text"))
+    kept = state.tasks["1"]
+
+    assert (kept.state, kept.exception) == ("FAILURE", "ValueError")
+    assert "a text" not in repr(vars(kept))
+
+
+def test_what_our_workers_say_is_kept() -> None:
+    """Counts, in the forms that they have for them."""
+    ours = [
+        event(
+            "task-received",
+            args="()",
+            kwargs="{'collection': 'docs', 'lane': 'live', 'items': 2, 'characters': 66}",
+        ),
+        event("task-succeeded", result=MANY),
+        event("task-failed", exception="AllItemsDead(" + repr(ALL_DEAD) + ")"),
+    ]
+    assert [counts_only(each) for each in ours] == ours
+
+
+@pytest.mark.parametrize(
+    "result", [{"a text": 1}, {"items": "a text"}, {"dead: a text": 1}, {"items\n": 1}, ["a text"]]
+)
+def test_a_result_of_another_form_is_not_kept(result: object) -> None:
+    """Whoever sent it."""
+    assert "result" not in counts_only(event("task-succeeded", result=result))
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.8.8", "::1", "localhost"])

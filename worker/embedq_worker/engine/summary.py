@@ -15,6 +15,17 @@ calls, and ``milliseconds`` in the engine.
 Finish = Callable[[Summary], None]
 """Is told once what became of a job."""
 
+OUTCOMES = (
+    "dead",
+    "stored",
+    "unchanged",
+    "deleted",
+    "superseded",
+    "withdrawn",
+    "answered",
+    "refused",
+)
+"""What can become of an item; what a person wants to know first stands first. The last two are of queries."""
 _CAUSE = "dead: "
 
 

@@ -11,9 +11,8 @@ from celery.events import EventReceiver
 from flower.events import Events, EventsState
 from tornado.ioloop import IOLoop
 
-from embedq.contract import queue_parts
+from embedq_worker.flower.counts import counts_only
 from embedq_worker.logs import get_logger
-from embedq_worker.tasks import OWN_TASKS
 
 logger = get_logger(__name__)
 
@@ -26,18 +25,7 @@ class State(EventsState):
 
     def event(self, event: dict[str, Any]) -> None:
         """Take one event."""
-        super().event(as_of_ours(event) if event["type"] == "task-sent" else event)
-
-
-def as_of_ours(event: dict[str, Any]) -> dict[str, Any]:
-    """``task-sent`` of a strange client: without its arguments, which it shows, and named as workers name it.
-
-    It may come before the worker's events and after them.
-    """
-    known = {name: said for name, said in event.items() if name not in ("args", "kwargs")}
-    if event.get("name") in OWN_TASKS:
-        known["name"] = f"{event['name']}:{queue_parts(str(event.get('routing_key')))[0]}"
-    return known
+        super().event(counts_only(event) if event["type"].startswith("task-") else event)
 
 
 class FleetEvents(Events):

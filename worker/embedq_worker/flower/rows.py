@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from embedq_worker.engine.summary import Summary, causes
+from embedq_worker.engine.summary import OUTCOMES, Summary, causes
 
-_OUTCOMES = (
-    "dead",
-    "stored",
-    "unchanged",
-    "deleted",
-    "superseded",
-    "withdrawn",
-    "answered",
-    "refused",
-)
-"""What a person wants to know first stands first. The last two are of queries."""
 PARTLY_DEAD = "PARTLY DEAD"
 
 
@@ -36,7 +25,7 @@ def readable(task: Any) -> Any:
 def in_words(summary: Summary) -> str:
     """``256 items: 2 dead (2 text/too_long), 254 stored; 260 texts, 12 cached, 4,133 tokens, 812 ms``."""
     said = _number(summary.get("items", 0), "item")
-    if became := [f"{summary[name]:,} {name}" for name in _OUTCOMES if summary.get(name)]:
+    if became := [f"{summary[name]:,} {name}" for name in OUTCOMES if summary.get(name)]:
         if summary.get("dead"):
             became[0] += f" ({causes(summary)})"
         said = f"{said}: {', '.join(became)}"
