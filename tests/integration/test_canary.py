@@ -74,13 +74,15 @@ def test_what_goes_well(watch: Watch) -> None:
         told = dict.fromkeys(("root_id", "parent_id", "retries"), TEXT)
         headers = {"task": "embedq.embed", "id": str(uuid4()), **told}
         stack.broker.lpush("embedq.docs", envelope(arguments({"id": "bare", "text": TEXT}), headers=headers))
+        headers = {"task": "embedq.embed", "id": TEXT}
+        stack.broker.lpush("embedq.docs", envelope(arguments({"id": "named", "text": TEXT}), headers=headers))
         stack.wait_until_done()
         producer.enqueue("docs", id="1", text=TEXT)
         producer.delete("docs", ["2"])
         assert producer.embed_query("docs", TEXT)
         stack.wait_until_done()
         watch.commands()
-    assert len(stack.stored("docs")) == 10
+    assert len(stack.stored("docs")) == 11
     assert {event["type"] for event in watch.events} >= {"task-received", "task-started", "task-succeeded"}
     assert watch.hits() == []
 

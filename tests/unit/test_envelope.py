@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from typing import Any
+from uuid import UUID
 
 import pytest
 from hypothesis import given
@@ -42,6 +43,23 @@ def test_the_tag_and_the_queue_are_ours() -> None:
     opened = open_envelope(json.dumps(envelope()).encode(), "ours", "embedq.docs")
     assert opened["properties"]["delivery_tag"] == "ours"
     assert opened["properties"]["delivery_info"] == {"exchange": "", "routing_key": "embedq.docs"}
+
+
+@pytest.mark.parametrize("kept", ["x", "0b8e6a52-5c0f-4f0e-9a55-6f1f6f3c9d10", "a.b_c:d-1", "x" * 255])
+def test_an_id_is_kept(kept: str) -> None:
+    """Revokes and replies go by it."""
+    headers = {"task": "embedq.embed", "id": kept}
+    opened = open_envelope(json.dumps(envelope(headers=headers)).encode(), "ours", "q")
+    assert opened["headers"]["id"] == kept
+
+
+@pytest.mark.parametrize("strange", ["a text", "", "x\n", "é", "x" * 256, 5, None, ["a text"], {}])
+def test_an_id_that_monitors_may_not_show_is_replaced(strange: object) -> None:
+    """The rest of the message is left, so that the job is done."""
+    headers = {"task": "embedq.embed", "id": strange}
+    opened = open_envelope(json.dumps(envelope(headers=headers)).encode(), "ours", "q")
+    assert str(UUID(opened["headers"]["id"])) == opened["headers"]["id"]
+    assert opened["headers"]["task"] == "embedq.embed"
 
 
 @pytest.mark.parametrize(

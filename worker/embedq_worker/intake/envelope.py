@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import binascii
 import json
+import re
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 from kombu.exceptions import DecodeError
@@ -23,6 +25,9 @@ Envelope = dict[str, Any]
 _DROPPED_HEADERS = ("eta", "root_id", "parent_id", "retries")
 """A job for later would take the room of one for now. The others Celery tells monitors as they came, and a
 strange client may have written a text there."""
+
+_ID = re.compile(r"[A-Za-z0-9._:-]{1,255}", re.ASCII)
+"""What an id may be: it is in events, logs and traces, and a strange client may have written a text there."""
 
 _decoder = msgspec.json.Decoder()
 
@@ -56,8 +61,7 @@ def open_envelope(message: bytes, tag: str, queue: str) -> Envelope:
     if body is None:
         return unreadable(message, tag, queue)
     opened: Envelope = envelope
-    for name in _DROPPED_HEADERS:
-        opened["headers"].pop(name, None)
+    _mend(opened["headers"])
     opened["body"] = body
     opened["properties"] |= {
         "delivery_tag": tag,
@@ -65,6 +69,15 @@ def open_envelope(message: bytes, tag: str, queue: str) -> Envelope:
         "delivery_info": {"exchange": "", "routing_key": queue},
     }
     return opened
+
+
+def _mend(headers: dict[str, Any]) -> None:
+    """Take away what monitors may not see; a job whose id is not one is done under another."""
+    for name in _DROPPED_HEADERS:
+        headers.pop(name, None)
+    id_ = headers.get("id")
+    if not (isinstance(id_, str) and _ID.fullmatch(id_)):
+        headers["id"] = str(uuid4())
 
 
 def _body(envelope: object) -> bytes | None:
