@@ -52,7 +52,7 @@ class Reporter:
         self._version = version("embedq")
         self._started = monotonic()
         self._told: Done = {}
-        """What of the tally Redis knows."""
+        """What of the tally Redis was told."""
         self._past: deque[tuple[float, int]] = deque()
         """Times of the last minute, and the items that were done by then."""
 
@@ -62,15 +62,17 @@ class Reporter:
             self._url,
             socket_timeout=_TIMEOUT,
             socket_connect_timeout=_TIMEOUT,
-            retry=Retry(NoBackoff(), 1),  # for a connection that the server has closed
+            retry=Retry(NoBackoff(), 0),  # it may have counted, though its answer was lost
         )
         try:
             while True:
                 await self._try_to_report(client)
                 await asyncio.sleep(EVERY)
         finally:
-            await self._leave(client)
-            await client.aclose()
+            try:
+                await self._leave(client)
+            finally:
+                await client.aclose()
 
     async def _try_to_report(self, client: redis.Redis) -> None:
         try:
@@ -85,8 +87,9 @@ class Reporter:
         fields = fields_of(self._look(done))
         flat = [part for pair in fields.items() for part in pair]
         arguments = [str(LIFE), self._prefix + names.PACE, str(KEPT), str(len(flat)), *flat]
-        await REPORT.run_async(client, [self._key], [*arguments, *self._news(done)])
-        self._told = done
+        news = self._news(done)
+        self._told = done  # also if the answer is lost: rather too few in an estimate than some twice
+        await REPORT.run_async(client, [self._key], [*arguments, *news])
 
     async def _leave(self, client: redis.Redis) -> None:
         """Say what was done last, then nothing more: who stops in order leaves no report."""
