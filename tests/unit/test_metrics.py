@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from importlib.metadata import version
 
 import aiohttp
@@ -119,6 +120,32 @@ async def test_writing_a_page_holds_up_nothing() -> None:
         await asyncio.wait([serving])
         READY.follow(dict)
     assert Page(page).value("embedq_ready") == 1
+
+
+async def test_pages_are_written_one_after_another() -> None:
+    """Whoever scrapes often, or several at once, takes no more of the interpreter than one thread does."""
+    health = Health(patience=30, hub=Pulse(), redis=Pulse(), outage=Outage())
+    port = free_port()
+    writing = threading.Lock()
+    alone: list[bool] = []
+
+    def look() -> dict[tuple[str, ...], float]:
+        is_alone = writing.acquire(blocking=False)
+        alone.append(is_alone)
+        time.sleep(0.05)  # the others come meanwhile
+        if is_alone:
+            writing.release()
+        return {}
+
+    READY.follow(look)
+    serving = asyncio.create_task(Probes(health, _nothing, host="127.0.0.1", port=port).run())
+    try:
+        await asyncio.gather(*(_fetched(port, "text/plain") for _ in range(4)))
+    finally:
+        serving.cancel()
+        await asyncio.wait([serving])
+        READY.follow(dict)
+    assert alone == [True] * 4
 
 
 async def _nothing() -> None:

@@ -94,10 +94,14 @@ def _answering(reasons: Callable[[], list[str]]) -> Handler:
 
 
 def _paging(before_page: BeforePage) -> Handler:
+    writing = asyncio.Lock()
+
     async def answer(request: web.Request) -> web.Response:
         await before_page()
         # In a thread: with hundreds of collections it takes long, and calls and answers must go on meanwhile.
-        body, content_type = await asyncio.to_thread(page, request.headers.get("Accept", ""))
+        # In one at a time: each more takes the interpreter from the engine.
+        async with writing:
+            body, content_type = await asyncio.to_thread(page, request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     return answer
