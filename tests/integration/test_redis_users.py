@@ -140,6 +140,7 @@ REFUSED = {
         "LPOP embedq.docs",
         "HGETALL embedq:unacked",
         "HGET embedq:unacked tag",
+        "HSCAN embedq:unacked 0",
         "HSET embedq:registry docs {}",
         "HDEL embedq:model:text-embedding-3-small slots",
         "BLPOP embedq:reply:1 1",
