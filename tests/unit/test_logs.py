@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import os
+import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +16,7 @@ from embedq.errors import ConfigurationError
 from embedq_worker.logs import failure, get_logger
 from embedq_worker.logs.form import PROCESS_NUMBER, Form, read_form
 from embedq_worker.logs.lines import formatter
+from embedq_worker.logs.setup import set_up_logs
 
 TEXT = "a text that nobody may read"
 logger = get_logger("embedq_worker.some")
@@ -97,6 +100,54 @@ def test_an_exception_that_another_logs_is_told_the_same_way(say: Say, form: For
         said = json.loads(line)
         assert (said["logger"], said["message"], said["error"]) == ("celery.worker", "Oh no", "RuntimeError")
         assert "event" not in said
+
+
+FORGED = "m-1\n2026-11-26 21:00:00.000 INFO    1 all is well\r\x1b[31m\x85\u2028"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        lambda: logger.error("paused", "model {model} is paused", model=FORGED),
+        lambda: logger.error("paused", "a model is paused", model=FORGED),
+        lambda: logging.getLogger("celery").error("model %s is paused", FORGED),
+    ],
+)
+def test_nothing_that_is_said_looks_like_a_line(say: Say, act: Callable[[], None]) -> None:
+    """Nor commands the terminal, in the sentence and in a field."""
+    line = say("human", act)
+    assert len(line.splitlines()) == 1
+    assert "\x1b" not in line
+    assert r"m-1\n2026" in line.replace("\\\\", "\\")
+    assert "all is well" in line
+
+
+def test_an_exception_that_nothing_can_catch_is_told_the_same_way(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Python would print what it says."""
+
+    class Broken:
+        def __del__(self) -> None:
+            raise ValueError(TEXT)
+
+    for hook in ("excepthook", "unraisablehook"):
+        monkeypatch.setattr(sys, hook, getattr(sys, hook))
+    monkeypatch.setattr(threading, "excepthook", threading.excepthook)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        set_up_logs(logging.INFO, form="human")
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)
+        logging.captureWarnings(False)
+    broken = Broken()
+    del broken
+    (record,) = caplog.records
+    line = formatter("human").format(record)
+    assert "exception that nothing can catch was ignored: ValueError" in line
+    assert TEXT not in line
 
 
 def test_what_asyncio_says_of_a_lost_exception_is_cut(say: Say) -> None:

@@ -24,6 +24,10 @@ from embedq_worker.logs.logger import EVENT, FIELDS, TEMPLATE, Field, failure
 
 _Line = MutableMapping[str, Any]
 _COLOURS = {"WARNING": "\x1b[33m", "ERROR": "\x1b[31m", "CRITICAL": "\x1b[1;31m"}
+_CONTROLS = {
+    code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) not in "\n\r\t"
+} | {ord(each): repr(each)[1:-1] for each in "\n\r\t\u2028\u2029"}
+"""What would begin another line, or command the terminal, and how it is shown."""
 _DIM, _RESET = "\x1b[2m", "\x1b[0m"
 
 
@@ -95,11 +99,16 @@ def _human(_: object, __: str, line: _Line) -> _Line:
         "time": datetime.fromtimestamp(line["created"], UTC).isoformat(" ", "milliseconds")[:23],
         "level": line["level"],
         "process": f"{number}{line['pid']}",
-        "message": line["message"],
+        "message": _on_one_line(line["message"]),
         **source,
-        **left,
+        **{name: _on_one_line(value) for name, value in left.items()},
         **({"exception": traceback} if traceback else {}),
     }
+
+
+def _on_one_line(value: Field) -> Field:
+    """What a value says cannot look like a line of its own."""
+    return value.translate(_CONTROLS) if isinstance(value, str) else value
 
 
 def _renderer(colours: bool) -> ConsoleRenderer:

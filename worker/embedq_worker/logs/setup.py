@@ -33,6 +33,7 @@ def set_up_logs(level: int | str, *, form: Form, file: str | None = None) -> Non
     logging.captureWarnings(True)
     sys.excepthook = _process_ended
     threading.excepthook = _thread_ended
+    sys.unraisablehook = _ignored
 
 
 def _process_ended(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
@@ -49,3 +50,9 @@ def _thread_ended(told: threading.ExceptHookArgs) -> None:
         name = told.thread.name if told.thread else None
         sentence = "thread {thread} ended with an exception of its own: {error}"
         logger.critical("thread_ended", sentence, thread=name, **failure(told.exc_value))
+
+
+def _ignored(told: sys.UnraisableHookArgs) -> None:
+    if isinstance(told.exc_value, Exception):
+        sentence = "an exception that nothing can catch was ignored: {error}"
+        logger.error("exception_ignored", sentence, **failure(told.exc_value))
