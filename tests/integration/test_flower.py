@@ -6,6 +6,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 import psutil
@@ -178,6 +179,23 @@ def test_it_ends_while_redis_does_not_answer() -> None:
             assert monitor.ask("/tasks", header=authorization()).status == 200
             told = time.monotonic()
         assert time.monotonic() - told < 8
+
+
+def test_the_page_of_queues_says_that_redis_is_frozen() -> None:
+    """Also where all of Flower's own threads wait for it; at the end a page that waits is cut."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        environment = {"EMBEDQ_BROKER_URL": f"redis://127.0.0.1:{silent.getsockname()[1]}/0"}
+        with Monitor(environment, change="tests.support.monitor:one_thread") as monitor:
+            answer = monitor.ask("/broker", header=authorization())
+            assert answer.status == 503
+            assert "did not answer" in answer.body
+            waiting = HTTPConnection(monitor.url.removeprefix("http://"), timeout=10)
+            waiting.request("GET", "/broker", headers={"Authorization": authorization()})
+            assert monitor.ask("/tasks", header=authorization()).status == 200
+        with pytest.raises((HTTPException, ConnectionError)):
+            waiting.getresponse()
+        waiting.close()
+    assert "KeyError" not in monitor.said
 
 
 def test_compose_can_ask(monitor: Monitor, stack: Stack, tmp_path: Path) -> None:

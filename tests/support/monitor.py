@@ -15,6 +15,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+from flower.app import Flower
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 
@@ -37,6 +38,11 @@ def authorization(user: str = "embedq", password: str = PASSWORD) -> str:
     return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
+def one_thread() -> None:
+    """A change of the process: Flower has one thread for all that it asks Redis."""
+    Flower.max_workers = 1
+
+
 class Answer(NamedTuple):
     """What Flower answered."""
 
@@ -49,13 +55,20 @@ class Monitor:
     """``embedq flower`` on a free port of 127.0.0.1: a context manager."""
 
     def __init__(
-        self, environment: Mapping[str, str], arguments: Sequence[str] = (), password: str | None = PASSWORD
+        self,
+        environment: Mapping[str, str],
+        arguments: Sequence[str] = (),
+        password: str | None = PASSWORD,
+        change: str = "",
     ) -> None:
         given = {} if password is None else {"EMBEDQ_FLOWER_PASSWORD": password}
         outside = {name: value for name, value in os.environ.items() if not name.startswith("EMBEDQ_")}
         self._environment = {**outside, **environment, **given, "PYTHONUNBUFFERED": "1"}
-        self._command = [sys.executable, "-m", "embedq.cli", "flower", "--port", "0", *arguments]
+        embedq = ["tests.support.changed", change] if change else ["embedq.cli"]
+        self._command = [sys.executable, "-m", *embedq, "flower", "--port", "0", *arguments]
         self.url = ""
+        self.said = ""
+        """What it printed, at the end."""
         self.process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
@@ -70,7 +83,7 @@ class Monitor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        said = self.stop()
+        said = self.said = self.stop()
         assert self.process is not None
         assert self.process.returncode == 0, said
         assert "Traceback" not in said, said

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -38,6 +39,8 @@ WORKERS = 1_000
 OFFLINE = 300
 """Seconds after which a stopped worker leaves the list: scaling down is no failure."""
 _COLUMNS = "name,state,result,runtime,received,uuid"
+_READERS = 8
+"""Threads in which our pages ask Redis; a question has its end after some seconds."""
 _LARGEST_BODY = 1 << 20
 """Bytes of a request."""
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -58,6 +61,7 @@ class Monitor(Flower):
     def __init__(self, settings: Settings, serving: Options) -> None:
         self._access = serving.access
         self._broker = Broker(settings.broker_url, settings.key_prefix)
+        self._readers = ThreadPoolExecutor(_READERS, thread_name_prefix="readers")
         _set_options(serving)
         capp, loop = client_of(settings), IOLoop.current()
         events = FleetEvents(capp, loop, tasks=TASKS, workers=WORKERS, joined=self._look_at)
@@ -77,8 +81,11 @@ class Monitor(Flower):
         return super().find_handler(request, **kwargs)
 
     async def in_thread(self, work: Callable[[Broker], T]) -> T:
-        """Ask Redis without holding up the pages."""
-        return await asyncio.get_running_loop().run_in_executor(self.executor, work, self._broker)
+        """Ask Redis without holding up the pages.
+
+        Not in Flower's threads: while Redis is frozen, all of them wait for it without an end.
+        """
+        return await asyncio.get_running_loop().run_in_executor(self._readers, work, self._broker)
 
     async def run(self, listening: Callable[[int], None]) -> None:
         """Serve until SIGTERM or Ctrl-C; ``listening`` is told the port."""
@@ -94,7 +101,8 @@ class Monitor(Flower):
         await stopped.wait()
         server.stop()
         self.events.stop()
-        self.executor.shutdown(wait=False, cancel_futures=True)
+        for pool in (self.executor, self._readers):
+            pool.shutdown(wait=False, cancel_futures=True)
         self._broker.close()
 
     def _refused(self, request: HTTPServerRequest, status: int, message: str) -> Any:
