@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Self
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_AGAIN = 0.01
+"""Seconds until what was swallowed is raised again."""
 
 
 class Stopped(KeyboardInterrupt):
@@ -26,8 +29,11 @@ class StopSignals:
         self.received: signal.Signals | None = None
         self._raising = False
         self._previous: dict[signal.Signals, signal._HANDLER] = {}
+        self._hook = sys.unraisablehook
 
     def __enter__(self) -> Self:
+        self._previous[signal.SIGALRM] = signal.signal(signal.SIGALRM, self._raise_again)
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._swallowed
         for number in _SIGNALS:
             # `nohup` ignores it for its programs.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
@@ -35,6 +41,8 @@ class StopSignals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        sys.unraisablehook = self._hook
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
@@ -54,3 +62,14 @@ class StopSignals:
             self.received = signal.Signals(number)
             if self._raising:
                 raise Stopped
+
+    def _swallowed(self, ignored: sys.UnraisableHookArgs) -> None:
+        """Python ignores what is raised in a ``__del__``, where a signal may come as well."""
+        if issubclass(ignored.exc_type, Stopped):
+            signal.setitimer(signal.ITIMER_REAL, _AGAIN)
+        else:
+            self._hook(ignored)
+
+    def _raise_again(self, _: int, __: FrameType | None) -> None:
+        if self._raising:
+            raise Stopped
