@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import redis
@@ -12,6 +13,7 @@ from embedq import Item
 from embedq_worker import names
 from embedq_worker.intake.desk import Desk
 from embedq_worker.intake.reporter import LIFE, Reporter
+from embedq_worker.script import Script
 from embedq_worker.store.fleet import Fleet, Silent, read_fleet
 from embedq_worker.store.pace import read_pace
 from tests.support.hands import FakeWorker
@@ -63,6 +65,47 @@ async def test_a_process_says_what_it_holds_and_has_done(broker_url: str, broker
     assert set(pace) == {"docs"}
     assert (sum(pace["docs"].items), sum(pace["docs"].messages)) == (10, 2)  # a query is no backlog
     assert not broker.exists(PREFIX + names.REPORT + desk.process)
+
+
+async def test_what_was_counted_is_not_counted_twice(
+    broker_url: str, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis ran the script, and its answer was lost: the last report does not count it again."""
+    run = Script.run_async
+    lost = [True]
+
+    async def answer_is_lost(*arguments: Any) -> Any:
+        await run(*arguments)
+        if lost:
+            lost.clear()
+            raise redis.TimeoutError("no answer")
+
+    monkeypatch.setattr(Script, "run_async", answer_is_lost)
+    desk = Desk()
+    desk.tally.add("embedq.docs", 3)
+    await report_once(broker_url, desk, broker)
+    assert not lost
+    assert sum(read_pace(broker, PREFIX)["docs"].items) == 3
+
+
+async def test_a_defect_at_the_end_leaves_no_connection(
+    broker_url: str, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last report may fail in any way."""
+
+    async def fail(*_: object) -> None:
+        raise ValueError("a defect")
+
+    task = asyncio.create_task(Reporter(broker_url, Desk(), key_prefix=PREFIX).run())
+    before = len(broker.client_list())
+    while len(broker.client_list()) == before:
+        await asyncio.sleep(0.01)
+    monkeypatch.setattr(Reporter, "_leave", fail)
+    task.cancel()
+    with pytest.raises(ValueError, match="a defect"):
+        await task
+    while len(broker.client_list()) > before:
+        await asyncio.sleep(0.01)
 
 
 async def test_a_process_that_was_told_to_stop_says_so(broker_url: str, broker: redis.Redis) -> None:
