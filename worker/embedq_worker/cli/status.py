@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Self
 
 import click
-import msgspec
 
 from embedq.errors import EmbedqError
+from embedq_worker.cli.money import as_json
 from embedq_worker.cli.session import open_broker, open_database
 from embedq_worker.cli.snapshot import Snapshot, take
 from embedq_worker.settings import Settings
@@ -29,15 +29,15 @@ _LEAST_ROWS = 5
 
 
 @click.command(epilog="Example: embedq status --watch")
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable: one object.")
+@click.option("--json", "is_json", is_flag=True, help="Machine-readable: one object.")
 @click.option("--watch", is_flag=True, help="Again every two seconds, until Ctrl-C.")
-def status(as_json: bool, watch: bool) -> None:
+def status(is_json: bool, watch: bool) -> None:
     """Show what waits and for how long, how models and workers stand, and how much is embedded.
 
     Pending items are an estimate: messages, times the items of a message lately. A model that is PAUSED is
     not called by any worker; its texts wait. `embedq limits show` tells more.
     """
-    if as_json and watch:
+    if is_json and watch:
         raise click.UsageError("--watch is for people: ask for --json again and again instead")
     settings = Settings.from_environment()
     if watch:
@@ -45,8 +45,8 @@ def status(as_json: bool, watch: bool) -> None:
         return
     with open_database(settings) as connection, open_broker(settings) as broker:
         found = take(connection, broker, settings)
-    if as_json:
-        click.echo(msgspec.json.format(msgspec.json.encode(found.status)).decode())
+    if is_json:
+        click.echo(as_json(found.status))
     else:
         _print(found)
 
