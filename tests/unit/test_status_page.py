@@ -173,6 +173,17 @@ def test_a_short_screen_shows_those_with_work_first() -> None:
     assert "7 more" in text
 
 
+def test_what_is_said_of_many_leaves_a_screen_room_for_the_rest() -> None:
+    """Alarms are few, and a collection's own lines come last, where the screen ends. Else all are shown."""
+    found = snapshot(*(collection(f"c{number}", rows=None) for number in range(200)))
+    lines = shown(found, rows=12).splitlines()
+    assert len([line for line in lines if line.startswith("! ")]) == 4
+    assert "197 more such" in shown(found, rows=12)
+    assert next(at for at, line in enumerate(lines) if line.startswith("worker ")) < 24
+    assert shown(found).count("is missing; put it back") == 200
+    assert shown(found).count("see `embedq dead-letters list") == 200
+
+
 def test_while_a_server_is_away_the_last_look_stays() -> None:
     """Below why, and since when."""
     written = io.StringIO()

@@ -23,6 +23,8 @@ _WIDE = 110
 _FIGURES = ("rows", "cover", "pending", "oldest", "items/s", "left", "dead")
 _MORE_FIGURES = ("live", "bulk", "in hand", "tokens today", "cost today")
 """The middle ones count messages."""
+_MOST_ALARMS = 3
+"""On a screen: a paused model, or a lost schema, stops many collections."""
 _PIPE_WIDTH = 10_000
 """Columns of a pipe: no line is ever cut."""
 
@@ -37,12 +39,14 @@ def page(found: Snapshot, width: int, rows: int | None = None) -> RenderableType
     """All of it, for so many columns; ``rows`` collections at most, those with work first."""
     status = found.status
     parts: list[RenderableType] = [_headline(status)]
-    parts += [Text(f"! {line}", _ALARM) for line in _alarms(status)]
+    parts += [Text(f"! {line}", _ALARM) for line in _fitting(list(_alarms(status)), rows)]
+    chosen = _chosen(status.collections, rows)
+    said = [line for each in chosen for line in _notes(each)]
     if status.collections:
-        parts += ["", _collections(_chosen(status.collections, rows), width)]
-        if rows is not None and len(status.collections) > rows:
-            parts.append(f"{len(status.collections) - rows} more; `embedq status` shows all")
-        parts += [line for each in status.collections for line in _notes(each)]
+        parts += ["", _collections(chosen, width)]
+        if len(status.collections) > len(chosen):
+            parts.append(f"{len(status.collections) - len(chosen)} more; `embedq status` shows all")
+        parts += said if rows is None else []
     if found.standings:
         parts += ["", *(line for each in found.standings for line in _model_lines(each))]
     parts += [_budget(each) for each in status.budgets]
@@ -51,6 +55,8 @@ def page(found: Snapshot, width: int, rows: int | None = None) -> RenderableType
     if status.other_dead_letters:
         letters = _some(status.other_dead_letters, "dead letter")
         parts.append(f"{letters} of no collection; see `embedq dead-letters list`")
+    if rows is not None:  # a screen cuts off what comes last
+        parts += said
     return Group(*parts)
 
 
@@ -72,6 +78,13 @@ def _headline(status: Status) -> str:
         f"{_some(len(status.collections), 'collection')}; about {sum(known):,} items pending (estimate), "
         f"{_rate(rate)} items/s; {_some(workers, 'worker process', 'worker processes')}"
     )
+
+
+def _fitting(alarms: list[str], rows: int | None) -> list[str]:
+    """Those that leave a screen room for the rest."""
+    if rows is None or len(alarms) <= _MOST_ALARMS:
+        return alarms
+    return [*alarms[:_MOST_ALARMS], f"{len(alarms) - _MOST_ALARMS} more such; `embedq status` shows all"]
 
 
 def _alarms(status: Status) -> Iterator[str]:
