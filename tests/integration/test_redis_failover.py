@@ -60,7 +60,7 @@ def test_workers_and_producers_follow_the_master(
 ) -> None:
     """Everything is stored, what is enqueued afterwards as well, and a query is answered."""
     stack = Stack(pair.url, database_url, fake_api, tmp_path)
-    stack.configure(f'[worker]\nwindow_items = 256\n[models."{MODEL}"]\nmax_inputs = 16\n')
+    stack.configure(f'[worker]\nlease = 2\nwindow_items = 256\n[models."{MODEL}"]\nmax_inputs = 16\n')
     stack.create("docs")
     stack.api.configure(latency=0.05)
     with stack.worker() as worker, stack.producer() as producer:
@@ -70,7 +70,7 @@ def test_workers_and_producers_follow_the_master(
         pair.fail_over()
         producer.enqueue("docs", id="again", text="one more text")
         producer.embed_query("docs", "where?", timeout=20)
-        stack.wait_until_done(20)
+        wait_until(lambda: stack.pending() == 0, 20, lambda: worker.output)
         assert len(stack.stored("docs")) == len(ITEMS) + 1
     assert "ERROR" not in worker.output
     stack.close()

@@ -115,6 +115,7 @@ class Channel(kombu_redis.Channel):
         self._reconciled_at = -inf
         self._refused_at = -inf
         self._is_refusing = False
+        self._is_elsewhere = False
         super().__init__(*args, **kwargs)
 
     @property
@@ -148,6 +149,9 @@ class Channel(kombu_redis.Channel):
         if self._popping:  # nothing to record, nobody would acknowledge it: kombu's own way will do
             super()._brpop_start(timeout)
             return
+        if self._is_elsewhere:
+            self._leave_old_server()
+            return  # the next poll connects
         connection = self.client.connection
         try:
             command = self._sleep_command() if self._asleep else self._fetch_command()
@@ -220,7 +224,7 @@ class Channel(kombu_redis.Channel):
             reply = self._parse("EVALSHA", options)
         except NoScriptError:  # the server was restarted, its scripts were flushed, or it is another one
             self._script_missing = True
-            self._leave_old_server()
+            self._is_elsewhere = True
             raise Empty from None
         except ResponseError as error:
             self._note_refusal(error)
@@ -267,8 +271,7 @@ class Channel(kombu_redis.Channel):
             logger.warning("fetch_refused", sentence, reason=str(error))
         self._is_refusing = True
         self._refused_at = monotonic()
-        if isinstance(error, ReadOnlyError):
-            self._leave_old_server()
+        self._is_elsewhere |= isinstance(error, ReadOnlyError)
 
     def _leave_old_server(self) -> None:
         """Have all connections made anew.
@@ -276,6 +279,8 @@ class Channel(kombu_redis.Channel):
         After a failover the address leads to the new master, but what is open stays with the old one until
         somebody closes it: some to this one, some to that one would never get a script to where it runs.
         """
+        self._is_elsewhere = False
+        self._reconciled_at = -inf  # what the old one has heard of last, the new one may not know
         for channel in self.connection.channels:
             for pool in (channel._pool, channel._async_pool):
                 if pool is not None:
