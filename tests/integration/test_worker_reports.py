@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 
 from embedq import Item
 from embedq_worker import names
@@ -89,23 +90,31 @@ async def test_what_was_counted_is_not_counted_twice(
 
 
 async def test_a_defect_at_the_end_leaves_no_connection(
-    broker_url: str, broker: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    broker_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last report may fail in any way."""
+    reported, closed = asyncio.Event(), asyncio.Event()
+    close = redis.asyncio.Redis.aclose
+
+    async def report(*_: object) -> None:
+        reported.set()
 
     async def fail(*_: object) -> None:
         raise ValueError("a defect")
 
-    task = asyncio.create_task(Reporter(broker_url, Desk(), key_prefix=PREFIX).run())
-    before = len(broker.client_list())
-    while len(broker.client_list()) == before:  # noqa: ASYNC110  # the server has no event for it
-        await asyncio.sleep(0.01)
+    async def note(client: redis.asyncio.Redis) -> None:
+        await close(client)
+        closed.set()
+
+    monkeypatch.setattr(Reporter, "_try_to_report", report)
     monkeypatch.setattr(Reporter, "_leave", fail)
+    monkeypatch.setattr(redis.asyncio.Redis, "aclose", note)
+    task = asyncio.create_task(Reporter(broker_url, Desk(), key_prefix=PREFIX).run())
+    await reported.wait()
     task.cancel()
     with pytest.raises(ValueError, match="a defect"):
         await task
-    while len(broker.client_list()) > before:  # noqa: ASYNC110  # likewise
-        await asyncio.sleep(0.01)
+    assert closed.is_set()
 
 
 async def test_a_process_that_was_told_to_stop_says_so(broker_url: str, broker: redis.Redis) -> None:
