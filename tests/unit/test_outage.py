@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from itertools import pairwise
 
@@ -131,3 +132,24 @@ async def test_insisting_ends_with_the_first_answer(caplog: pytest.LogCaptureFix
         await insist(work, "writing rows", outage, also=NotMigrated)
     assert reasons == [None, str(FULL), str(NotMigrated())]
     assert outage.reason is None
+
+
+async def test_insisting_that_is_cancelled_is_no_sign_of_the_database(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """A worker that stops meanwhile does not say that Postgres is back."""
+    caplog.set_level(logging.WARNING)
+    outage = Outage()
+    has_failed = asyncio.Event()
+
+    async def work() -> None:
+        has_failed.set()
+        raise FULL
+
+    insisting = asyncio.create_task(insist(work, "writing rows", outage))
+    await has_failed.wait()
+    insisting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await insisting
+    assert "serves again" not in caplog.text
+    assert outage.reason == str(FULL)

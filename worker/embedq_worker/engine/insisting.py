@@ -29,13 +29,16 @@ async def insist(
     Raises what ``work`` raises otherwise.
     """
     delay = _FIRST_DELAY
-    try:
-        while True:
-            try:
-                return await work()
-            except (DatabaseAway, also) as error:
-                outage.failed(what, error, alone=alone)
-                await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter
-                delay = min(delay * 2, _LONGEST_DELAY)
-    finally:
-        outage.over(what)
+    while True:
+        try:
+            result = await work()
+        except (DatabaseAway, also) as error:
+            outage.failed(what, error, alone=alone)
+            await asyncio.sleep(delay * random.uniform(0.5, 1))  # noqa: S311 - jitter
+            delay = min(delay * 2, _LONGEST_DELAY)
+        except Exception:  # an answer too; a cancellation is none
+            outage.over(what)
+            raise
+        else:
+            outage.over(what)
+            return result
