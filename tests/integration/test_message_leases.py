@@ -7,6 +7,7 @@ import signal
 import time
 
 from embedq.testing import faults
+from embedq_worker import names
 from tests.support.stack import Stack, wait_until
 
 LEASE = 2.0
@@ -44,6 +45,27 @@ def test_a_killed_workers_messages_are_done_within_the_lease(stack: Stack) -> No
             stack.wait_until_done()
     assert took < LEASE + 2.5  # 300 texts in batches of 10 take their time, too
     assert "are taken over" in alive.output
+
+
+def test_suspects_that_wait_for_money_hold_up_nobody(stack: Stack) -> None:
+    """They go back as suspects without a death; other collections' texts are stored meanwhile."""
+    stack.configure(SETTINGS)
+    stack.create("docs")
+    stack.create("rich")
+    stack.command("budget", "set", "--collection", "docs", "--tokens", "0")
+    fill(stack, 200)
+    with stack.worker() as dead:
+        wait_until(lambda: stack.broker.hlen(names.UNACKED) == 200, 20)
+        dead.kill()
+    with stack.worker(), stack.producer() as producer:
+        wait_until(lambda: stack.broker.hlen(names.ALONE) == 1, 20)
+        producer.enqueue_many("rich", [{"id": str(number), "text": f"rich {number}"} for number in range(20)])
+        wait_until(lambda: len(stack.stored("rich")) == 20, 20)
+        assert stack.broker.hlen(names.ALONE) == 0
+        groups = [entry.split() for entry in stack.broker.lrange(names.SUSPECTS, 0, -1)]
+        assert {deaths for _, deaths, _ in groups} == {b"0"}
+        assert stack.broker.hlen(names.UNACKED) == 200
+    assert stack.stored("docs") == {}
 
 
 def test_a_job_is_not_started_again_while_its_worker_lives(stack: Stack) -> None:

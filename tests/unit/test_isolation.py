@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedq_worker.intake.isolation import TURN, Isolation, Step
+from embedq_worker.intake.isolation import PATIENCE, REST, TURN, Isolation, Step
 
 
 def begun(at: float = 0.0) -> Isolation:
@@ -51,6 +51,31 @@ def test_a_turn_ends() -> None:
     isolation.end(late + 2)
     assert not isolation.may_begin(late + 3)
     assert isolation.may_begin(late + 2 + TURN + 3)
+
+
+def test_a_group_that_waits_for_money_goes_back_and_the_next_is_taken() -> None:
+    """After what needs no call is done; the turn goes on with the suspects of others."""
+    isolation = begun()
+    isolation.taken(1)
+    late = 1 + PATIENCE + 0.1
+    assert isolation.step(1 + PATIENCE / 2, is_empty=False, is_held=True) is Step.NOTHING
+    assert isolation.step(late, is_empty=False, is_held=False) is Step.NOTHING
+    assert isolation.step(late, is_empty=False, is_held=True) is Step.RETURN
+    assert isolation.step(late + 1, is_empty=False, is_held=True) is Step.NOTHING
+    assert isolation.step(late + 2, is_empty=True, is_held=True) is Step.TAKE
+    isolation.taken(late + 2)
+    assert isolation.step(late + 3, is_empty=False, is_held=True) is Step.NOTHING
+    assert isolation.step(late + 3 + PATIENCE, is_empty=False, is_held=True) is Step.RETURN
+    isolation.end(late + 9)
+    assert isolation.may_begin(late + 9)
+
+
+def test_queues_that_wait_for_money_are_left_alone_for_a_while() -> None:
+    """Others are not; later it is tried again, as nobody else may try a paused model."""
+    isolation = Isolation()
+    isolation.rest(["held"], 10)
+    assert isolation.runnable(["held", "rich"], 10) == ["rich"]
+    assert isolation.runnable(["held", "rich"], 10 + REST) == ["held", "rich"]
 
 
 def test_hands_that_never_empty_do_not_keep_a_process_for_ever() -> None:

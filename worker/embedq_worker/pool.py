@@ -95,6 +95,7 @@ class EnginePool(BasePool):
         )
         IN_HAND.follow(self._in_hand)
         DESK.release, DESK.hurry, DESK.bury_killer = self._release, heartbeat.hurry, self._bury_killer
+        DESK.is_held = self._engine.is_held
 
     def on_start(self) -> None:
         """Start the engine."""

@@ -68,10 +68,12 @@ class Budgets:
 
     def is_held(self, model: str, collection: str) -> bool:
         """Whether texts of a collection wait for their budget, or for that of their model."""
+        return not self._is_known or self.lacks_money(model, collection)
+
+    def lacks_money(self, model: str, collection: str) -> bool:
+        """Whether a collection's budget, or that of its model, is known to be spent. From any thread."""
         spent = self._spent
-        return not self._is_known or (
-            bool(spent) and (("model", model) in spent or ("collection", collection) in spent)
-        )
+        return bool(spent) and (("model", model) in spent or ("collection", collection) in spent)
 
     def is_spent(self, model: str) -> bool:
         """Whether a model's own budget is spent."""

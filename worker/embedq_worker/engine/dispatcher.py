@@ -104,6 +104,10 @@ class Dispatcher:
         """Whether the model is not called by any worker now."""
         return bool(self._gate.paused) or self._purse.is_spent
 
+    def is_held(self, collection: str) -> bool:
+        """Whether a collection's texts wait for money, or for the paused model. From any thread."""
+        return bool(self._gate.paused) or self._purse.lacks_money(collection)
+
     async def run(self) -> None:
         """Say what is wanted, until cancelled; calls in flight go on."""
         await steadily(self._say_wanted, f"dispatching texts of {self._model.id}")

@@ -78,6 +78,10 @@ class Engine:
         else:
             self._loop.call_soon_threadsafe(self._release)
 
+    def is_held(self, queue: str) -> bool:
+        """Whether texts of a queue wait for money, or for a paused model. From any thread."""
+        return self._parts is not None and self._parts.is_held(queue)
+
     def drain(self) -> Future[None]:
         """Give back what waits, and let calls in flight be answered and written: see ``Parts.drain``."""
         return asyncio.run_coroutine_threadsafe(self._drain(), self._loop)

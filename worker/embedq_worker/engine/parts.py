@@ -28,6 +28,7 @@ from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.probes import Probes, listen_to
 from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.queries import Queries
+from embedq_worker.engine.queue_labels import labels_of
 from embedq_worker.engine.queue_meter import QueueMeters
 from embedq_worker.engine.scraping import Scraping
 from embedq_worker.engine.taking import Taking
@@ -126,6 +127,14 @@ class Parts:
         self._caches.let_go()
         for dispatcher in self._dispatchers.values():
             dispatcher.let_go()
+
+    def is_held(self, queue: str) -> bool:
+        """Whether texts of a queue wait for money, or for a paused model. From any thread."""
+        served = self._directory.served(labels_of(queue)[0])
+        if served is None:
+            return False
+        dispatcher = self._dispatchers.get(served.model.id)
+        return dispatcher is not None and dispatcher.is_held(served.collection.name)
 
     async def drain(self) -> None:
         """Release; let calls in flight be answered and written, and make those alone that what is paid needs.

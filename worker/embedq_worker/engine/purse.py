@@ -28,6 +28,10 @@ class Purse:
         """Whether no call may be made for a collection's texts now."""
         return self._budgets.is_held(self._model.id, collection)
 
+    def lacks_money(self, collection: str) -> bool:
+        """Whether a budget is known to be spent on which a collection's texts depend. From any thread."""
+        return self._budgets.lacks_money(self._model.id, collection)
+
     @property
     def is_spent(self) -> bool:
         """Whether no call of the model may be made at all."""

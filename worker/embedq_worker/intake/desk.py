@@ -30,6 +30,11 @@ def _nothing() -> None:
     """Until the pool has said otherwise."""
 
 
+def _holds_nothing(_queue: str) -> bool:
+    """Until the pool has said otherwise."""
+    return False
+
+
 def _bury_nothing(_tag: str, _queue: str, _message: bytes) -> None:
     """Until the pool has said otherwise."""
 
@@ -39,7 +44,8 @@ class Desk:
     """Messages in hand, the governor that decides what is fetched next, and who is told of what.
 
     ``release``: have what waits in the engine given back. ``hurry``: renew the lease now. ``bury_killer``:
-    make a dead letter of a message, by its tag, queue and bytes.
+    make a dead letter of a message, by its tag, queue and bytes. ``is_held``: whether texts of a queue wait
+    for money, or for a paused model.
     """
 
     process: str = field(default_factory=_process)
@@ -50,6 +56,7 @@ class Desk:
     release: Callable[[], None] = _nothing
     hurry: Callable[[], None] = _nothing
     bury_killer: Callable[[str, str, bytes], None] = _bury_nothing
+    is_held: Callable[[str], bool] = _holds_nothing
     _numbers: count[int] = field(default_factory=lambda: count(1))
 
     def __post_init__(self) -> None:

@@ -5,12 +5,21 @@ No input or output here; the channel does what ``step`` says. Times are seconds 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import Enum, auto
 
 TURN = 60.0
 """Seconds after which a process that runs suspects goes back to what is new: a model that is slow or paused
 must not keep it from all others."""
+
+PATIENCE = 2.0
+"""Seconds that a group has for what needs no call, as deletes, before it is given back: its texts wait for
+money or for a paused model."""
+
+REST = 60.0
+"""Seconds for which suspects of such a queue are left alone: to run them, a process stops all else. After it
+they are tried again, since a paused model may have nobody else to try it."""
 
 ASK_AGAIN = 1.0
 """Seconds until a claim that was denied is made again."""
@@ -41,6 +50,9 @@ class Isolation:
 
     _phase: _Phase = _Phase.FREE
     _since: float = 0.0
+    _group_since: float = 0.0
+    _resting: dict[str, float] = field(default_factory=dict)
+    """Until when suspects of a queue are left alone."""
     _free_until: float = 0.0
 
     @property
@@ -63,7 +75,16 @@ class Isolation:
     def taken(self, now: float) -> None:
         """It has a group in hand; its turn begins with the first."""
         if self._phase is _Phase.EMPTYING:
-            self._phase, self._since = _Phase.ALONE, now
+            self._since = now
+        self._phase, self._group_since = _Phase.ALONE, now
+
+    def rest(self, queues: Iterable[str], now: float) -> None:
+        """The texts of these queues wait for money or for a paused model: leave their suspects alone."""
+        self._resting.update(dict.fromkeys(queues, now + REST))
+
+    def runnable(self, queues: Iterable[str], now: float) -> list[str]:
+        """The queues whose suspects may be run."""
+        return [queue for queue in queues if now >= self._resting.get(queue, now)]
 
     def end(self, now: float) -> None:
         """There is no group left, or the turn is over."""
@@ -71,15 +92,19 @@ class Isolation:
             self._free_until = now + (now - self._since)
         self._phase = _Phase.FREE
 
-    def step(self, now: float, is_empty: bool) -> Step:
-        """What to do, as ``is_empty`` says whether nothing is in hand."""
+    def step(self, now: float, is_empty: bool, *, is_held: bool = False) -> Step:
+        """What to do.
+
+        ``is_empty``: nothing is in hand; ``is_held``: all that is waits for money, or for a paused model.
+        """
         if self._phase is _Phase.FREE:
             return Step.NOTHING
         if is_empty:
             return Step.LEAVE if self._is_over(now) else Step.TAKE
         if self._phase is _Phase.RETURNING:
             return Step.LEAVE if now - self._since > 2 * TURN else Step.NOTHING
-        if not self._is_over(now):
+        is_stuck = is_held and self._phase is _Phase.ALONE and now - self._group_since > PATIENCE
+        if not (is_stuck or self._is_over(now)):
             return Step.NOTHING
         if self._phase is _Phase.EMPTYING:
             return Step.LEAVE

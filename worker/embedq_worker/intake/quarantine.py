@@ -36,15 +36,17 @@ class Quarantine:
             DESK.bury_killer(killer.tag, killer.queue, killer.message)
 
     def _claim(self, queues: Sequence[str], *, is_idle: bool) -> None:
-        if self._hands.claim_suspects(queues, is_idle=is_idle):
+        if self._hands.claim_suspects(DESK.isolation.runnable(queues, monotonic()), is_idle=is_idle):
             DESK.isolation.begin(monotonic())
             DESK.release()
         else:
             DESK.isolation.denied(monotonic())
 
     def _take_step(self, queues: Sequence[str]) -> None:
-        step = DESK.isolation.step(monotonic(), DESK.in_hand.is_empty)
+        is_held = all(DESK.is_held(queue) for queue in DESK.in_hand.loads)
+        step = DESK.isolation.step(monotonic(), DESK.in_hand.is_empty, is_held=is_held)
         if step is Step.RETURN:
+            DESK.isolation.rest(filter(DESK.is_held, queues), monotonic())
             DESK.release()
         elif step is Step.LEAVE:
             self._hands.end_claim()
@@ -53,7 +55,7 @@ class Quarantine:
             self._take_group(queues)
 
     def _take_group(self, queues: Sequence[str]) -> None:
-        group = self._hands.take_suspects(queues)
+        group = self._hands.take_suspects(DESK.isolation.runnable(queues, monotonic()))
         if group:
             DESK.isolation.taken(monotonic())
             SUSPECTS_RUN.inc(len(group))

@@ -52,9 +52,11 @@ class Gate:
 
     @property
     def paused(self) -> str | None:
-        """Why the model is not called by anybody; None while it is, and when it may be tried again."""
-        is_over = asyncio.get_running_loop().time() >= self._position.paused_until
-        return None if is_over else self._position.paused
+        """Why the model is not called by anybody; None while it is, and when it may be tried again.
+
+        From any thread.
+        """
+        return None if self._position.may_be_tried else self._position.paused
 
     @property
     def tokens_per_minute(self) -> int | None:

@@ -97,6 +97,11 @@ class Position:
             self._alarm_at = min(self._alarm_at, self._clock() + handed.alarm / 1000)
 
     @property
+    def may_be_tried(self) -> bool:
+        """Whether no pause is known of, or its time is over. From any thread."""
+        return self._clock() >= self.paused_until
+
+    @property
     def waits(self) -> bool:
         """Whether something is wanted that has not been granted."""
         return bool(self._wants) or bool(self._registered)
