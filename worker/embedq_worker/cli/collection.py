@@ -166,7 +166,8 @@ def drop(name: str, purging: bool, yes: bool) -> None:
 
     A table of your own stays as it is, with its vectors and their index.
 
-    Refused while messages for it are queued or in the hands of workers, unless --purge is given.
+    Refused while messages for it are queued or in the hands of workers, unless --purge is given. Where its
+    budget is spent they stay until midnight UTC: raise it with `embedq budget set`, or purge.
     """
     settings = Settings.from_environment()
     with open_database(settings) as connection, open_broker(settings) as broker:
@@ -216,5 +217,6 @@ def _refuse_if_waiting(name: str, found: Waiting) -> None:
             places.append(f"{found.in_hand} in the hands of workers")
         raise CollectionBusy(
             f"collection {name!r} was not dropped: it has messages, {', '.join(places)}"
-            "; let the workers finish, or give --purge to delete what is queued"
+            "; let the workers finish (where its budget is spent, raise it by `embedq budget set` first), "
+            "or give --purge to delete what is queued"
         )
