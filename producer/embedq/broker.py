@@ -39,6 +39,14 @@ _PLAIN = re.compile(r"redis://[^/?#]+(/\d*)?")
 _SCHEMES = ("redis", "rediss", "redis+socket", "socket", "unix", "sentinel")
 
 
+def checking_certificates(url: str) -> str:
+    """The URL of a broker over TLS such that kombu checks the server's certificate, which it does not by
+    itself; one that says something of ``ssl_cert_reqs`` is left as it is."""
+    if not url.startswith("rediss://") or "ssl_cert_reqs=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
+
+
 class Broker:
     """Redis by its URL; ``prefix`` stands before every key (kombu's ``global_keyprefix``). Thread-safe."""
 
@@ -49,7 +57,7 @@ class Broker:
                 f"the broker URL has the scheme {scheme[:20]!r}, not one of {', '.join(_SCHEMES)}; "
                 "give it as redis://host:6379/0"
             )
-        self._url = url
+        self._url = checking_certificates(url)
         self._prefix = prefix
         self._lock = threading.Lock()
         self._connection: Any = None

@@ -44,7 +44,7 @@ def test_variables_are_read() -> None:
         }
     )
 
-    assert settings.broker_url == "rediss://broker:1/2"
+    assert settings.broker_url == "rediss://broker:1/2?ssl_cert_reqs=required"
     assert settings.database_url == "postgresql:///db?host=/tmp"
     assert settings.api_base_url == "http://127.0.0.1:8080/v1"
     assert settings.api_key == Secret(SECRET)

@@ -21,6 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
+from embedq.broker import checking_certificates
 from embedq.contract import Lane
 from embedq.errors import ConfigurationError
 from embedq_worker.catalogue import Catalogue, load_catalogue
@@ -142,7 +143,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything a worker is told; made by ``from_environment``, or directly in tests."""
 
     broker_url: str = LOCAL_BROKER
-    """``EMBEDQ_BROKER_URL``: Redis or Valkey. Default: a local one."""
+    """``EMBEDQ_BROKER_URL``: Redis or Valkey, with ``rediss://`` over TLS: the server's certificate is
+    checked unless the URL says ``ssl_cert_reqs=none``. Default: a local one."""
 
     database_url: str = LOCAL_DATABASE
     """``EMBEDQ_DATABASE_URL``: Postgres with pgvector. Default: the database that every local server has.
@@ -189,7 +191,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         given = {name: value for name, value in environ.items() if name.startswith("EMBEDQ_") and value}
         worker, catalogue = _read_file(given.get("EMBEDQ_CONFIG"))
         return cls(
-            broker_url=_url(given, "EMBEDQ_BROKER_URL", LOCAL_BROKER, ("redis", "rediss")),
+            broker_url=checking_certificates(
+                _url(given, "EMBEDQ_BROKER_URL", LOCAL_BROKER, ("redis", "rediss"))
+            ),
             database_url=_url(given, "EMBEDQ_DATABASE_URL", LOCAL_DATABASE, ("postgresql", "postgres")),
             api_base_url=_base_url(given.get("EMBEDQ_API_BASE_URL", AIMLAPI), "EMBEDQ_API_BASE_URL"),
             api_key=_api_key(given),
