@@ -71,8 +71,12 @@ def test_the_atomic_fetch(make_world: MakeWorld, tmp_path: Path, sabotage: str |
 def test_the_guard_of_versions(
     make_world: MakeWorld, tmp_path: Path, sabotage: str | None, found: str
 ) -> None:
-    """The newest version of each id is called for first, and the older ones are in flight with it."""
-    options = replace(CALM, sabotage=sabotage, latency=0.1, model={"max_inputs": 20, "max_concurrency": 16})
+    """The newest version of each id is called for first, and the older ones are in flight with it.
+
+    Their answers come 50 ms apart: of what is written together the newest is kept in any case.
+    """
+    model = {"max_inputs": 20, "max_concurrency": 16}
+    options = replace(CALM, sabotage=sabotage, rate=400, latency=0.3, model=model)
     world = make_world(options)
     rounds = [[put(number, version) for number in range(20)] for version in range(8, 0, -1)]
     report = run(world, tmp_path, options, [Enqueue("docs", "live", writes) for writes in rounds])
