@@ -60,13 +60,13 @@ def heartbeat() -> None:
 
 def bisecting() -> None:
     """All texts of a batch that the service refuses are at fault."""
-    from embedq_worker.engine.dispatcher import Dispatcher
+    from embedq_worker.engine.calls import Calls
 
     def refuse_all(self: Any, batch: Any, error: Any) -> None:
         for text in batch.texts:
-            self._refuse(text, batch.shape, error)
+            self._asked.refuse(text, batch.shape, error)
 
-    _replace(Dispatcher, "_split", refuse_all)
+    _replace(Calls, "_split", refuse_all)
 
 
 def index_matching() -> None:

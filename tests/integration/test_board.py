@@ -11,7 +11,7 @@ import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedq_worker.limiter import Flow, Grant, Limits, Outcome, Want
+from embedq_worker.limiter import CallOutcome, Flow, Grant, Limits, Want
 from embedq_worker.limiter.board import (
     Counts,
     LiveLimits,
@@ -59,7 +59,7 @@ class Process:
         reply = decode_reply(said)
         return self.position.apply(request, reply), reply
 
-    def end(self, grant: Grant, outcome: Outcome) -> None:
+    def end(self, grant: Grant, outcome: CallOutcome) -> None:
         """Tell how a call ended, and want no other."""
         self.position.end(grant, outcome)
         self.exchange()
@@ -104,7 +104,7 @@ def test_calls_are_counted(client: redis.Redis) -> None:
     second.exchange(5, tokens=10)
 
     busy = read_board(client, MODEL)
-    first.end(ended, Outcome("answered", tokens=150))
+    first.end(ended, CallOutcome("answered", tokens=150))
     later = read_board(client, MODEL)
 
     assert (busy.in_flight, busy.waiting, busy.processes, busy.spent) == (3, 4, 2, Spent(3, 210))
@@ -131,7 +131,7 @@ def test_a_cut_and_a_cool_down(client: redis.Redis) -> None:
     """A 429 lowers the slots, says why, and stops all calls for as long as the service asks."""
     process = Process(client, Limits(16))
     (grant,), _ = process.exchange(1)
-    process.end(grant, Outcome("throttled", why="status 429", cool=7_000))
+    process.end(grant, CallOutcome("throttled", why="status 429", cool=7_000))
 
     board = read_board(client, MODEL)
 
@@ -151,7 +151,7 @@ def test_a_pause_and_its_probe(client: redis.Redis) -> None:
     """The reason, since when, when one call tries again, and that it does."""
     process = Process(client, Limits(16))
     (grant,), _ = process.exchange(1)
-    process.end(grant, Outcome("refused", why="status 401; check the key"))
+    process.end(grant, CallOutcome("refused", why="status 401; check the key"))
 
     paused = read_board(client, MODEL).paused
     client.hset(STEM, "pause_until", str(server_time(client) - 1))
@@ -225,7 +225,7 @@ def test_reading_writes_nothing(client: redis.Redis) -> None:
     """Not even what has lapsed is removed."""
     process = Process(client, Limits(4))
     (grant, *_), _ = process.exchange(6)
-    process.end(grant, Outcome("throttled", why="status 429", cool=7_000))
+    process.end(grant, CallOutcome("throttled", why="status 429", cool=7_000))
     client.zadd(f"{STEM}:leases", {"p-9/e1.1": 1})
     client.hset(f"{STEM}:spent", "17", "5 500")
     set_limits(client, MODEL, LiveLimits(max_concurrency=3))
@@ -273,7 +273,7 @@ def test_fixed_means_that_nothing_adapts(client: redis.Redis) -> None:
     """Slots from a time when they adapted are not shown."""
     process = Process(client, Limits(16))
     (grant,), _ = process.exchange(1)
-    process.end(grant, Outcome("throttled", why="status 429"))
+    process.end(grant, CallOutcome("throttled", why="status 429"))
     set_limits(client, MODEL, LiveLimits(concurrency="fixed"))
 
     board = read_board(client, MODEL)

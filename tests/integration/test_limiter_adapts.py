@@ -6,10 +6,10 @@ import random
 from functools import partial
 from statistics import median
 
-from embedq_worker.limiter.exchange import Grant, Limits, Outcome
+from embedq_worker.limiter.exchange import CallOutcome, Grant, Limits
 from tests.support.fleet import ANSWERED, Endless, Fleet, Process, at
 
-THROTTLED = Outcome("throttled", why="429")
+THROTTLED = CallOutcome("throttled", why="429")
 
 
 class Service:
@@ -100,7 +100,7 @@ def test_a_slow_service_is_asked_less(broker_url: str) -> None:
         process = fleet.process(Limits(10))
         process.want(1)
         fleet.settle()
-        process.end_all(Outcome("overloaded", why="503"))
+        process.end_all(CallOutcome("overloaded", why="503"))
         fleet.settle()
         assert fleet.limit() == 7
 
@@ -111,7 +111,7 @@ def test_failures_do_not_cut(broker_url: str) -> None:
         process = fleet.process(Limits(10))
         process.want(1)
         fleet.settle()
-        process.end_all(Outcome("failed", why="500"))
+        process.end_all(CallOutcome("failed", why="500"))
         fleet.settle()
         assert "limit" not in fleet.state()
 

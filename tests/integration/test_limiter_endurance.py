@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
-from embedq_worker.limiter.exchange import Flow, Limits, Outcome
+from embedq_worker.limiter.exchange import CallOutcome, Flow, Limits
 from tests.support.fleet import BULK, LIVE, QUERY, Endless, Fleet
 
 MINUTE = 6.0
@@ -59,7 +59,7 @@ def test_a_debt_under_another_limit_is_forgotten(broker_url: str) -> None:
         process.want(16, tokens=100)
         fleet.run(1)
         fleet.set(tokens_per_minute=100)
-        process.end_all(Outcome("answered", tokens=1_100))
+        process.end_all(CallOutcome("answered", tokens=1_100))
         fleet.run(1)
         fleet.set(tokens_per_minute=1_000_000)
         process.want(5, tokens=100)
@@ -74,7 +74,7 @@ def test_a_nonsense_usage_is_over_in_a_minute(broker_url: str) -> None:
         process = fleet.process(Limits(16, tokens_per_minute=1_000_000))
         process.want(1, tokens=100)
         fleet.settle()
-        process.end_all(Outcome("answered", tokens=2**31 - 1))
+        process.end_all(CallOutcome("answered", tokens=2**31 - 1))
         process.want(1, tokens=100)
         fleet.run(61)
         assert len(fleet.grants) == 2
@@ -129,7 +129,7 @@ def test_a_limit_that_was_lowered_for_a_while_keeps_what_was_learned(broker_url:
         endless = Endless(fleet, 1.0)
         endless.add(process, calls=100)
         fleet.run(1.5)
-        process.end(process.holding[0], Outcome("throttled", why="429"))
+        process.end(process.holding[0], CallOutcome("throttled", why="429"))
         fleet.run(1.5)
         learned = fleet.limit()
         fleet.set(max_concurrency=8)
@@ -148,7 +148,7 @@ def test_who_only_asks_queries_learns_that_a_pause_is_over(broker_url: str) -> N
         fleet.run(0.01)
         loading.want(10, BULK, 10)
         fleet.settle()
-        asking.end(asking.holding[0], Outcome("refused", why="the key is refused"))
+        asking.end(asking.holding[0], CallOutcome("refused", why="the key is refused"))
         asking.want(1, QUERY)
         fleet.settle()
         asking.want(0, QUERY)

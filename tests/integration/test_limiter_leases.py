@@ -8,13 +8,13 @@ from collections.abc import Callable
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedq_worker.limiter.exchange import Limits, Outcome, Reply, Request
+from embedq_worker.limiter.exchange import CallOutcome, Limits, Reply, Request
 from tests.support.fleet import ANSWERED, BULK, LIVE, QUERY, UNUSED, Fleet, Process, at
 
 LEASE = 6.0
 TIE = 0.001 + 1e-6
 """The script counts whole milliseconds, rounded down: a lease that lapses within this one may have lapsed."""
-OUTCOMES = (ANSWERED, UNUSED, Outcome("neutral"), Outcome("dropped"))
+OUTCOMES = (ANSWERED, UNUSED, CallOutcome("neutral"), CallOutcome("dropped"))
 
 
 class Watch:
@@ -273,7 +273,7 @@ def test_failures_that_are_told_twice_count_once(broker_url: str) -> None:
         process.want(1)
         fleet.settle()
         process.losses = ["answer"]
-        process.end_all(Outcome("failed", why="HTTP 500"))
+        process.end_all(CallOutcome("failed", why="HTTP 500"))
         fleet.run(2)
         assert fleet.state()["failed"] == "1"
         assert fleet.state()["failures"] == "1"

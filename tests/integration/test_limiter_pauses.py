@@ -8,15 +8,15 @@ from itertools import pairwise
 import pytest
 
 from embedq_worker.allowance import Allowance
-from embedq_worker.limiter.exchange import Limits, Outcome
+from embedq_worker.limiter.exchange import CallOutcome, Limits
 from tests.support.fleet import ANSWERED, BULK, LIVE, UNUSED, Endless, Fleet, Process, at
 
 KEY = "the key is refused"
 DOWN = "HTTP 500"
 EIGHT = Limits(8, concurrency="fixed")
-REFUSED = Outcome("refused", why=KEY)
-FAILED = Outcome("failed", why=DOWN)
-NEUTRAL = Outcome("neutral")
+REFUSED = CallOutcome("refused", why=KEY)
+FAILED = CallOutcome("failed", why=DOWN)
+NEUTRAL = CallOutcome("neutral")
 
 
 def busy(fleet: Fleet, number: int, limits: Limits = EIGHT, model: str = "m") -> list[Process]:
@@ -47,7 +47,7 @@ def reported(fleet: Fleet, what: str) -> list[str]:
 
 def cool(fleet: Fleet, process: Process, seconds: float) -> float:
     """One call is answered with 429 and Retry-After; returns when that was told."""
-    process.end(process.holding[0], Outcome("throttled", why="429", cool=seconds * 1000))
+    process.end(process.holding[0], CallOutcome("throttled", why="429", cool=seconds * 1000))
     fleet.settle()
     return told_at(fleet, process)
 
@@ -162,7 +162,7 @@ def test_what_a_service_has_left(broker_url: str, allowance: Allowance, pause: f
         process = fleet.process(EIGHT)
         process.want(1, tokens=100)
         fleet.settle()
-        process.end(process.holding[0], Outcome("answered", allowance=allowance))
+        process.end(process.holding[0], CallOutcome("answered", allowance=allowance))
         fleet.settle()
         told = told_at(fleet, process)
         process.want(1, tokens=100)
@@ -190,7 +190,7 @@ def test_a_refusal_pauses_all(broker_url: str) -> None:
 
 
 @pytest.mark.parametrize("outcome", [ANSWERED, NEUTRAL])
-def test_an_answer_to_the_probe_ends_the_pause(broker_url: str, outcome: Outcome) -> None:
+def test_an_answer_to_the_probe_ends_the_pause(broker_url: str, outcome: CallOutcome) -> None:
     """For all at once, whatever is said of the text; it is said once, and the next pause is short again."""
     with Fleet(broker_url) as fleet:
         processes = refused(fleet, 3)
@@ -321,7 +321,7 @@ def test_a_retry_after_of_a_refusal_holds(broker_url: str) -> None:
     """Where it is longer than the pause."""
     with Fleet(broker_url) as fleet:
         process = busy(fleet, 1)[0]
-        process.end_all(Outcome("refused", why="no credits", cool=30_000))
+        process.end_all(CallOutcome("refused", why="no credits", cool=30_000))
         fleet.settle()
         told = told_at(fleet, process)
         process.want(1, BULK)
@@ -333,7 +333,7 @@ def test_any_words_may_be_the_reason(broker_url: str) -> None:
     """Also those that look like a number."""
     with Fleet(broker_url) as fleet:
         process = busy(fleet, 1)[0]
-        process.end_all(Outcome("refused", why="401"))
+        process.end_all(CallOutcome("refused", why="401"))
         fleet.settle()
         process.want(1)
         fleet.settle()

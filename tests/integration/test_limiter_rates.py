@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from embedq_worker.limiter.exchange import Grant, Limits, Outcome, Reply, Request
+from embedq_worker.limiter.exchange import CallOutcome, Grant, Limits, Reply, Request
 from tests.support.callers import callers
 from tests.support.fleet import BULK, LIVE, QUERY, UNUSED, Endless, Fleet, Process, at
 
@@ -73,7 +73,7 @@ def test_no_sliding_minute_exceeds_them(broker_url: str, limits: Limits, seed: i
 def end(process: Process, grant: Grant, rng: random.Random) -> None:
     """A call that used about what was reserved, or less, or was not made."""
     used = round(grant.tokens * rng.choice([0.1, 0.8, 1.0, 1.0, 1.3]))
-    process.end(grant, rng.choice([UNUSED, Outcome("answered"), Outcome("answered", tokens=used)]))
+    process.end(grant, rng.choice([UNUSED, CallOutcome("answered"), CallOutcome("answered", tokens=used)]))
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_a_busy_fleet_uses_them(broker_url: str, requests: int | None, tokens: i
         endless = Endless(fleet, seconds=0.5)
         used: list[tuple[float, int]] = []
 
-        def outcome(_: Process, grant: Grant) -> Outcome:
+        def outcome(_: Process, grant: Grant) -> CallOutcome:
             used.append((at(grant), round(grant.tokens * rng.uniform(0.85, 1.0))))
-            return Outcome("answered", tokens=used[-1][1])
+            return CallOutcome("answered", tokens=used[-1][1])
 
         endless.outcome = outcome
         for _ in range(4):
@@ -189,7 +189,7 @@ def test_an_unused_grant_is_given_back(broker_url: str) -> None:
     with Fleet(broker_url) as fleet:
         process = fleet.process(Limits(MANY, 1, 100))
         fleet.on_grant = lambda one, grant: one.end(
-            grant, UNUSED if len(fleet.grants) < 3 else Outcome("answered")
+            grant, UNUSED if len(fleet.grants) < 3 else CallOutcome("answered")
         )
         process.want(5, tokens=100)
         fleet.run(50)
@@ -200,7 +200,7 @@ def test_more_than_was_reserved_is_made_up_for(broker_url: str) -> None:
     """Ten times the estimate: what the minute allows is used up."""
     with Fleet(broker_url) as fleet:
         process = fleet.process(Limits(MANY, None, 1_000))
-        fleet.on_grant = lambda one, grant: one.end(grant, Outcome("answered", tokens=grant.tokens * 10))
+        fleet.on_grant = lambda one, grant: one.end(grant, CallOutcome("answered", tokens=grant.tokens * 10))
         process.want(2, tokens=100)
         fleet.run(59)
         assert len(fleet.grants) == 1

@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from embedq.contract import Lane
-from embedq_worker.limiter.exchange import Flow, Grant, Limits, Outcome
+from embedq_worker.limiter.exchange import CallOutcome, Flow, Grant, Limits
 from tests.support.fleet import ANSWERED, BULK, LIVE, QUERY, Endless, Fleet, Process, at
 
 FOUR = Limits(4, concurrency="fixed")
@@ -73,9 +73,9 @@ def test_shares_are_of_what_was_used(broker_url: str) -> None:
     assert calls[bulk("short")] / calls[bulk("long")] == pytest.approx(10, rel=0.25)
 
 
-def used(grant: Grant, tokens: int) -> Outcome:
+def used(grant: Grant, tokens: int) -> CallOutcome:
     """An answer that used so many."""
-    return Outcome("answered", tokens=tokens, shares={grant.collection: tokens})
+    return CallOutcome("answered", tokens=tokens, shares={grant.collection: tokens})
 
 
 def test_room_that_another_collection_fills_is_paid_by_it(broker_url: str) -> None:
@@ -83,12 +83,12 @@ def test_room_that_another_collection_fills_is_paid_by_it(broker_url: str) -> No
     with Fleet(broker_url) as fleet:
         endless = Endless(fleet, 0.2)
 
-        def outcome(_: Process, grant: Grant) -> Outcome:
+        def outcome(_: Process, grant: Grant) -> CallOutcome:
             both = {"guest": 500, "host": 500}
             return (
                 used(grant, 1000)
                 if grant.collection == "guest"
-                else Outcome("answered", tokens=1000, shares=both)
+                else CallOutcome("answered", tokens=1000, shares=both)
             )
 
         endless.outcome = outcome

@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from embedq.cli import main
 from embedq.contract import REGISTRY_KEY
-from embedq_worker.limiter import Flow, Grant, Limits, Outcome, Want
+from embedq_worker.limiter import CallOutcome, Flow, Grant, Limits, Want
 from embedq_worker.limiter.exchange import Reply, decode_reply, encode_request
 from embedq_worker.limiter.keys import mailboxes_key, model_key, settings_key
 from embedq_worker.limiter.position import Position
@@ -73,7 +73,7 @@ def work(client: redis.Redis, model: str = MODEL, calls: int = 3) -> tuple[Posit
     return position, exchange(client, position)[0]
 
 
-def end(client: redis.Redis, model: str = MODEL, *, outcome: Outcome) -> None:
+def end(client: redis.Redis, model: str = MODEL, *, outcome: CallOutcome) -> None:
     """One call of a model, and how it ended."""
     position, (grant,) = work(client, model, calls=1)
     position.want(Flow("live", "docs"), Want(0, 0))
@@ -102,7 +102,7 @@ def test_show_says_what_is_set_where(run: CliRunner, client: redis.Redis) -> Non
 
 def test_show_as_json(run: CliRunner, client: redis.Redis) -> None:
     """Every field is there, also without state."""
-    end(client, outcome=Outcome("throttled", why="status 429", cool=5_000))
+    end(client, outcome=CallOutcome("throttled", why="status 429", cool=5_000))
     embedq(run, "limits", "set", MODEL, "--tokens-per-minute", "1000", "--requests-per-minute", "none")
 
     (one,) = json.loads(embedq(run, "limits", "show", ALIAS, "--json").output)
@@ -128,7 +128,7 @@ def test_show_finds_models_of_collections_and_of_other_files(run: CliRunner, cli
     """A collection's model without any call yet, and one that only the workers' file has."""
     registered = {"model": "text-embedding-3-large", "dimensions": 8, "versions": "clock"}
     client.hset(REGISTRY_KEY, mapping={"": "1", "docs": json.dumps(registered)})
-    end(client, "theirs", outcome=Outcome("throttled", why="status 429"))
+    end(client, "theirs", outcome=CallOutcome("throttled", why="status 429"))
 
     models = {each["model"]: each for each in json.loads(embedq(run, "limits", "show", "--json").output)}
     page = embedq(run, "limits", "show", "theirs").output
@@ -226,7 +226,7 @@ def test_status_shows_a_paused_model(run_on_database: CliRunner, client: redis.R
     """Beside its collections too, with the reason, what to do, and when it is tried again."""
     embedq(run_on_database, "collection", "create", "docs", "--model", MODEL)
     embedq(run_on_database, "collection", "create", "notes", "--model", "text-embedding-3-large")
-    end(client, outcome=Outcome("refused", why=REFUSED))
+    end(client, outcome=CallOutcome("refused", why=REFUSED))
 
     found = json.loads(embedq(run_on_database, "status", "--json").output)
     page = embedq(run_on_database, "status").output.splitlines()

@@ -8,7 +8,7 @@ from functools import partial
 from math import inf
 from typing import TYPE_CHECKING
 
-from embedq_worker.limiter.exchange import Flow, Grant, Handed, Outcome, Reply, Request, Verdict, Want
+from embedq_worker.limiter.exchange import CallOutcome, Flow, Grant, Handed, Reply, Request, Verdict, Want
 from embedq_worker.limiter.position import Position
 from tests.simulation.service import Answer
 from tests.simulation.world import Work, World
@@ -149,7 +149,7 @@ class Desk:
         self.world.granted += 1
         if not hand:
             self.world.unused += 1
-            self.position.end(grant, Outcome("unused"))
+            self.position.end(grant, CallOutcome("unused"))
             return
         call = Call(grant, hand.popleft())
         if call.work.tokens is None:
@@ -179,13 +179,13 @@ class Desk:
             self._try_later(call.work)
         self.arm()
 
-    def _outcome(self, call: Call, answer: Answer) -> Outcome:
+    def _outcome(self, call: Call, answer: Answer) -> CallOutcome:
         verdict = _VERDICTS.get(answer.status, "failed")
         if verdict == "answered":
             tokens = call.work.tokens
-            return Outcome(verdict, tokens=tokens, shares={call.work.flow.collection: tokens or 0})
+            return CallOutcome(verdict, tokens=tokens, shares={call.work.flow.collection: tokens or 0})
         cool = None if answer.retry_after is None else answer.retry_after * 1000
-        return Outcome(verdict, why=f"the service answered {answer.status}", cool=cool)
+        return CallOutcome(verdict, why=f"the service answered {answer.status}", cool=cool)
 
     def _try_later(self, work: Work) -> None:
         work.failures += 1

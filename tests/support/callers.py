@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 
 from embedq.contract import Lane
-from embedq_worker.limiter import Flow, Grant, Limiter, Limits, Outcome, Want
+from embedq_worker.limiter import CallOutcome, Flow, Grant, Limiter, Limits, Want
 from embedq_worker.limiter.exchange import Verdict
 
 
@@ -61,7 +61,7 @@ class Caller:
 
     def release(self, grant: Grant, verdict: Verdict = "answered", tokens: int | None = None) -> None:
         """The call has ended."""
-        self.gate.release(grant, Outcome(verdict, why=verdict, tokens=tokens))
+        self.gate.release(grant, CallOutcome(verdict, why=verdict, tokens=tokens))
 
     async def close(self) -> None:
         """Want nothing more, give back what was granted and not taken, and say goodbye."""

@@ -22,7 +22,7 @@ from embedq_worker.engine.texts import Shape
 from embedq_worker.engine.usage import Usage
 from embedq_worker.engine.work import Vector
 from embedq_worker.errors import ApiError, BadInput, Refused
-from embedq_worker.limiter import Flow, Grant, Limiter, Limits, Outcome, Want
+from embedq_worker.limiter import CallOutcome, Flow, Grant, Limiter, Limits, Want
 from embedq_worker.store.usage import UsagePurpose
 from embedq_worker.tracing import Spans
 
@@ -43,7 +43,7 @@ class FakeGate:
     requests_per_minute: int | None = None
     wants: dict[Flow, Want] = field(default_factory=dict)
     said: list[tuple[Flow, Want]] = field(default_factory=list)
-    released: list[tuple[Grant, Outcome]] = field(default_factory=list)
+    released: list[tuple[Grant, CallOutcome]] = field(default_factory=list)
     granted: int = 0
     changed: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -55,7 +55,7 @@ class FakeGate:
         if not want.calls:
             del self.wants[flow]
 
-    def release(self, grant: Grant, outcome: Outcome) -> None:
+    def release(self, grant: Grant, outcome: CallOutcome) -> None:
         """Keep it."""
         self.released.append((grant, outcome))
 
@@ -73,7 +73,7 @@ class FakeGate:
         self.on_pause()
 
     @property
-    def outcomes(self) -> list[Outcome]:
+    def outcomes(self) -> list[CallOutcome]:
         """How the calls ended."""
         return [outcome for _, outcome in self.released]
 

@@ -15,10 +15,10 @@ from typing import Any, Self, cast
 import redis
 
 from embedq_worker.limiter.exchange import (
+    CallOutcome,
     Flow,
     Grant,
     Limits,
-    Outcome,
     Reply,
     Request,
     Want,
@@ -38,8 +38,8 @@ EPOCH = 1_700_000_000.0
 BULK = Flow("bulk", "docs")
 LIVE = Flow("live", "docs")
 QUERY = Flow("query", "docs")
-ANSWERED = Outcome("answered")
-UNUSED = Outcome("unused")
+ANSWERED = CallOutcome("answered")
+UNUSED = CallOutcome("unused")
 _WAY = 0.0005
 _PATIENCE = 20_000
 
@@ -183,11 +183,11 @@ class Process:
         self._wants[flow] = Want(calls, tokens)
         self.position.want(flow, self._wants[flow])
 
-    def end(self, grant: Grant, outcome: Outcome = ANSWERED) -> None:
+    def end(self, grant: Grant, outcome: CallOutcome = ANSWERED) -> None:
         """A call has ended."""
         self.position.end(grant, outcome)
 
-    def end_all(self, outcome: Outcome = ANSWERED) -> None:
+    def end_all(self, outcome: CallOutcome = ANSWERED) -> None:
         """All calls have ended."""
         for grant in self.holding:
             self.end(grant, outcome)
@@ -231,7 +231,7 @@ class Endless:
     """Every process always wants more of some flows, and each call takes so many seconds."""
 
     def __init__(self, fleet: Fleet, seconds: float = 1.0) -> None:
-        self.outcome: Callable[[Process, Grant], Outcome] = lambda *_: ANSWERED
+        self.outcome: Callable[[Process, Grant], CallOutcome] = lambda *_: ANSWERED
         self._fleet = fleet
         self._seconds = seconds
         self._flows: dict[tuple[Process, Flow], int] = {}

@@ -6,7 +6,7 @@ from math import inf
 
 import pytest
 
-from embedq_worker.limiter.exchange import Flow, Grant, Handed, Limits, Outcome, Reply, Request, Want
+from embedq_worker.limiter.exchange import CallOutcome, Flow, Grant, Handed, Limits, Reply, Request, Want
 from embedq_worker.limiter.position import HEARTBEAT, MOST_WANTED, Position
 
 BULK = Flow("bulk", "docs")
@@ -71,7 +71,7 @@ def test_idle_is_silent(position: Position, clock: Clock) -> None:
     position.want(BULK, Want(1, 1))
     say(position, given(grant()))
     position.want(BULK, NOTHING)
-    position.end(grant(), Outcome("answered"))
+    position.end(grant(), CallOutcome("answered"))
     say(position)
     clock.now += 1_000
     assert position.due_at() == inf
@@ -144,7 +144,7 @@ def test_ended_calls_are_told_once(position: Position) -> None:
     """At once, with what was reserved and what became of it."""
     position.want(BULK, Want(1, 10))
     say(position, given(grant()))
-    position.end(grant(), Outcome("answered", tokens=7, shares={"docs": 7}))
+    position.end(grant(), CallOutcome("answered", tokens=7, shares={"docs": 7}))
     assert position.due_at() == -inf
     (ended,) = say(position).ended
     assert (ended.holder, ended.reserved, ended.tokens, ended.outcome) == ("p/e.1", 10, 7, "answered")
@@ -158,7 +158,7 @@ def test_leases_are_renewed_in_time(position: Position, clock: Clock) -> None:
     clock.now += 9
     assert say(position).renew == []
     clock.now += 1
-    position.end(grant("p/e.1"), Outcome("answered"))
+    position.end(grant("p/e.1"), CallOutcome("answered"))
     assert say(position).renew == ["p/e.2"]
     assert say(position).renew == []
 
@@ -172,7 +172,7 @@ def test_a_renewal_does_not_name_a_call_that_ended_while_it_was_lost(
     clock.now += 10
     request = position.compose()
     assert request.renew == ["p/e.1"]
-    position.end(grant(), Outcome("answered"))
+    position.end(grant(), CallOutcome("answered"))
     position.lost(request)
     later = position.compose()
     assert later.renew == []
@@ -183,7 +183,7 @@ def test_a_lost_request_is_told_again(position: Position) -> None:
     """All that it said, the wants and the holdings, and that the last answer was not heard."""
     position.want(BULK, Want(3, 10))
     say(position, given(grant("p/e.1"), grant("p/e.2")))
-    position.end(grant("p/e.1"), Outcome("answered"))
+    position.end(grant("p/e.1"), CallOutcome("answered"))
     position.lost(position.compose())
     assert position.due_at() == -inf
     again = say(position)
@@ -196,9 +196,9 @@ def test_a_lost_request_is_told_again(position: Position) -> None:
 
 def test_ended_calls_keep_their_order_when_lost(position: Position) -> None:
     """The first before those that ended since."""
-    position.end(grant("p/e.1"), Outcome("answered"))
+    position.end(grant("p/e.1"), CallOutcome("answered"))
     request = position.compose()
-    position.end(grant("p/e.2"), Outcome("answered"))
+    position.end(grant("p/e.2"), CallOutcome("answered"))
     position.lost(request)
     assert [call.holder for call in position.compose().ended] == ["p/e.1", "p/e.2"]
 

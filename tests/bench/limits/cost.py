@@ -11,7 +11,7 @@ from typing import Any, cast
 import redis
 
 from embedq_worker.embedded.valkey import Valkey
-from embedq_worker.limiter import Flow, Grant, Limiter, Limits, Outcome, Want
+from embedq_worker.limiter import CallOutcome, Flow, Grant, Limiter, Limits, Want
 from tests.bench.report import Report
 
 MODEL = "costed"
@@ -57,7 +57,7 @@ class Caller:
     async def _call(self, grant: Grant) -> None:
         await asyncio.sleep(_latency())
         self.calls += 1
-        self._gate.release(grant, Outcome("answered", tokens=TOKENS, shares={grant.collection: TOKENS}))
+        self._gate.release(grant, CallOutcome("answered", tokens=TOKENS, shares={grant.collection: TOKENS}))
 
 
 def run(report: Report, quick: bool) -> None:

@@ -7,7 +7,7 @@ from time import monotonic
 
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.texts import Batch
-from embedq_worker.limiter import Outcome
+from embedq_worker.limiter import CallOutcome
 from embedq_worker.limiter.exchange import Verdict
 from embedq_worker.metrics.batches import FILL, TEXTS
 from embedq_worker.metrics.calls import CALL_TIME, CALLS, IN_FLIGHT, RETRIES, WAIT
@@ -52,7 +52,7 @@ class CallMeter:
             WAIT.labels(self._model.id, batch.flow.lane).observe(now - oldest)
         return now
 
-    def end(self, outcome: Outcome, began: float) -> None:
+    def end(self, outcome: CallOutcome, began: float) -> None:
         """The call that began then has ended."""
         self._in_flight.dec()
         self._outcomes[outcome.verdict].inc()

@@ -19,14 +19,13 @@ from embedq_worker.engine.splitter import MOST_TRIES, Splitter
 from embedq_worker.engine.splitting import THREAD
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Asker, Shape, Waiter
-from embedq_worker.engine.work import RunningItem, Vector, content_hash
-from embedq_worker.errors import ApiError, BadInput, NotCalled
+from embedq_worker.engine.waiting_parts import ABANDONED, InParts, WaitingPart, Whole
+from embedq_worker.engine.work import RunningItem, content_hash
+from embedq_worker.errors import ApiError, BadInput
 from embedq_worker.limiter import Flow
 from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.rows import Part
-from embedq_worker.store.usage import UsagePurpose
-from embedq_worker.tracing import Spans
 
 logger = get_logger(__name__)
 
@@ -35,7 +34,6 @@ MOST_PARTS = 8_192
 Too few leave requests unfilled, too many fill the memory."""
 _ASK_PARTS = 100
 """Parts that are asked for in one go."""
-_ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
 
 
 class Embeddings:
@@ -66,8 +64,8 @@ class Embeddings:
         self._embedded = embedded
         self._refused = refused
         self._cuts = collection.on_too_long == "truncate"
-        self._long: deque[_WaitingPart] = deque()
-        self._divided: set[_InParts] = set()
+        self._long: deque[WaitingPart] = deque()
+        self._divided: set[InParts] = set()
         """Items whose texts were split."""
         self._in_hand = 0
         """Parts of these."""
@@ -102,9 +100,9 @@ class Embeddings:
         assert item.text is not None
         self.waiting += 1
         if self._splitter is None:
-            self._ask(item, item.content_hash, item.text, _Whole(self, item))
+            self._ask(item, item.content_hash, item.text, Whole(self, item))
             return
-        whole = _InParts(self, item, item.text).parts
+        whole = InParts(self, item, item.text).parts
         if self._splitter.fits(item.text):
             self._ask_for(whole)
         else:
@@ -124,7 +122,7 @@ class Embeddings:
         self.waiting -= 1
         self._refused(item, error)
 
-    def make_smaller(self, part: _WaitingPart, error: ApiError) -> bool:
+    def make_smaller(self, part: WaitingPart, error: ApiError) -> bool:
         """Whether a part that the service refuses is asked for again, with less text."""
         if not error.is_too_long or part.refusals >= MOST_TRIES or part.is_gone:
             return False
@@ -141,24 +139,24 @@ class Embeddings:
         """Let go of them after all; the vectors that this throws away."""
         return sum(whole.throw_away() for whole in list(self._divided))
 
-    def has_divided(self, whole: _InParts, more: int) -> None:
+    def has_divided(self, whole: InParts, more: int) -> None:
         """So many parts more of an item are in hand."""
         self._divided.add(whole)
         self._in_hand += more
 
-    def has_ended(self, whole: _InParts) -> None:
+    def has_ended(self, whole: InParts) -> None:
         """They are in hand no more."""
         if whole in self._divided:
             self._divided.remove(whole)
             self._in_hand -= len(whole.parts)
             self._changed.set()
 
-    def ask_again(self, parts: Sequence[_WaitingPart]) -> None:
+    def ask_again(self, parts: Sequence[WaitingPart]) -> None:
         """Ask for parts that were not called for. Their shadows' vectors are left to the fill."""
         for part in parts:
             self._ask_model(part.item, content_hash(part.asked), part.asked, part)
 
-    def _ask_for(self, parts: Sequence[_WaitingPart]) -> None:
+    def _ask_for(self, parts: Sequence[WaitingPart]) -> None:
         for part in parts:
             item = part.item
             key = item.content_hash if part.asked is item.text else content_hash(part.asked)
@@ -181,7 +179,7 @@ class Embeddings:
         item.parts, item.layout = parts, self.layout
         self._embedded(item)
 
-    def _split(self, part: _WaitingPart) -> None:
+    def _split(self, part: WaitingPart) -> None:
         """What was refused comes first: the other parts of its item are in hand already."""
         if part.refusals:
             self._long.appendleft(part)
@@ -201,7 +199,7 @@ class Embeddings:
             await self._changed.wait()
         part = self._long.popleft()
         if part.is_gone:
-            part.refused(_ABANDONED, 0)
+            part.refused(ABANDONED, 0)
             return
         try:
             work = partial(splitter.split, part.content, part.refusals)
@@ -213,189 +211,10 @@ class Embeddings:
             parts = part.cut(texts[0]) if self._cuts else part.divide(texts)
             await self._ask_by_and_by(parts)
 
-    async def _ask_by_and_by(self, parts: Sequence[_WaitingPart]) -> None:
+    async def _ask_by_and_by(self, parts: Sequence[WaitingPart]) -> None:
         for at in range(0, len(parts), _ASK_PARTS):
             if parts[at].is_gone:  # its item has died of another part, or nobody waits any more
-                parts[at].refused(_ABANDONED, 0)
+                parts[at].refused(ABANDONED, 0)
                 return
             self._ask_for(parts[at : at + _ASK_PARTS])
             await asyncio.sleep(0)  # other texts' calls and answers go on
-
-
-class _Whole:
-    """An item whose text is its only part. Most are: it costs one object an item, and no more."""
-
-    __slots__ = ("_embeddings", "_item")
-    purpose: UsagePurpose = "documents"
-
-    def __init__(self, embeddings: Embeddings, item: RunningItem) -> None:
-        self._embeddings = embeddings
-        self._item = item
-
-    @property
-    def is_gone(self) -> bool:
-        return self._embeddings.is_over or self._item.job.is_released
-
-    @property
-    def source(self) -> str | None:
-        return self._item.job.source
-
-    @property
-    def spans(self) -> Spans:
-        return self._item.job.spans
-
-    def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
-        item = self._item
-        item.tokens = tokens
-        item.attempts = attempts
-        item.texts = 1
-        item.cached = not attempts
-        self._embeddings.came(item, (Part(item.text or "", vector),))
-
-    def refused(self, error: ApiError, attempts: int) -> None:
-        self._item.attempts = attempts
-        self._embeddings.fail(self._item, error)
-
-
-class _InParts:
-    """An item whose text is or may be split, and how many of its parts' vectors are missing.
-
-    While it is kept, parts that are not called for any more are put aside: they are asked for again as soon
-    as another part's vector comes, which would be paid for in vain else.
-    """
-
-    __slots__ = ("_aside", "_embeddings", "_is_kept", "_is_over", "_missing", "item", "parts")
-
-    def __init__(self, embeddings: Embeddings, item: RunningItem, text: str) -> None:
-        self._embeddings = embeddings
-        self.item = item
-        self._missing = 1
-        self._is_over = False
-        """Whether its news was told."""
-        self._is_kept = False
-        self._aside: list[_WaitingPart] = []
-        self.parts = [_WaitingPart(self, text, 0)]
-
-    @property
-    def is_gone(self) -> bool:
-        if self._is_over or self._embeddings.is_over:
-            return True
-        return self.item.job.is_released and not (self._is_kept and self._paid)
-
-    @property
-    def _paid(self) -> int:
-        """Vectors that have come."""
-        return len(self.parts) - self._missing
-
-    def keep(self) -> None:
-        """Have it go on when its job is released, unless that was before, and others may have it."""
-        self._is_kept = not self.item.job.is_released
-
-    def throw_away(self) -> int:
-        """Let go of it if it was kept; the vectors that this throws away."""
-        if not self._is_kept:
-            return 0
-        self._is_kept = False
-        paid = self._paid
-        if self._aside:
-            self.refused(self._aside[0], _ABANDONED, 0)
-        return paid
-
-    def divide(self, part: _WaitingPart, texts: Sequence[str]) -> list[_WaitingPart]:
-        """Put parts with these texts in the place of one."""
-        smaller = [_WaitingPart(self, text, part.refusals) for text in texts]
-        at = self.parts.index(part)
-        self.parts[at : at + 1] = smaller
-        self._missing += len(smaller) - 1
-        if not self._is_over and len(self.parts) > 1:
-            is_first = len(self.parts) == len(smaller)
-            self._embeddings.has_divided(self, len(smaller) - (0 if is_first else 1))
-        return smaller
-
-    def embedded(self, tokens: int, attempts: int) -> None:
-        """A part has its vector."""
-        item = self.item
-        item.tokens += tokens
-        item.texts += 1
-        item.cached += not attempts
-        item.attempts = max(item.attempts, attempts)
-        self._missing -= 1
-        if not self._missing and not self._is_over:
-            self._end()
-            came = [Part(part.content, part.vector) for part in self.parts if part.vector is not None]
-            self._embeddings.came(item, tuple(came))
-        elif self._aside:
-            again, self._aside = self._aside, []
-            self._embeddings.ask_again(again)
-
-    def refused(self, part: _WaitingPart, error: ApiError, attempts: int) -> None:
-        """A part will have no vector as it is; the others are not waited for any more."""
-        if self._is_over or self._puts_aside(part, error) or self._embeddings.make_smaller(part, error):
-            return
-        self._end()
-        self.item.attempts = max(self.item.attempts, attempts)
-        came = ((each.asked, each.vector) for each in self.parts)
-        self.item.remember(self._embeddings.layout.generation, came)
-        self._embeddings.fail(self.item, error)
-
-    def _puts_aside(self, part: _WaitingPart, error: ApiError) -> bool:
-        """Whether a part waits for the news of others, which are in flight."""
-        if not (self._is_kept and isinstance(error, NotCalled)):
-            return False
-        self._aside.append(part)
-        return len(self._aside) < self._missing
-
-    def _end(self) -> None:
-        self._is_over = True
-        self._embeddings.has_ended(self)
-
-
-class _WaitingPart:
-    """A part that waits for its vector."""
-
-    __slots__ = ("_whole", "asked", "content", "refusals", "vector")
-    purpose: UsagePurpose = "documents"
-
-    def __init__(self, whole: _InParts, content: str, refusals: int) -> None:
-        self._whole = whole
-        self.content = content
-        self.asked = content
-        """What of the content is embedded."""
-        self.refusals = refusals
-        """How often it was too long for the service, and what it was divided from."""
-        self.vector: Vector | None = None
-        """Once it has come."""
-
-    @property
-    def item(self) -> RunningItem:
-        """Whose part it is."""
-        return self._whole.item
-
-    @property
-    def is_gone(self) -> bool:
-        return self._whole.is_gone
-
-    @property
-    def source(self) -> str | None:
-        return self.item.job.source
-
-    @property
-    def spans(self) -> Spans:
-        return self.item.job.spans
-
-    def cut(self, text: str) -> list[_WaitingPart]:
-        """Ask for the beginning of the content alone; the content is stored all the same."""
-        self.asked = text
-        self.item.truncated = text.strip() != self.content.strip()
-        return [self]
-
-    def divide(self, texts: Sequence[str]) -> list[_WaitingPart]:
-        """Let smaller parts take its place."""
-        return self._whole.divide(self, texts)
-
-    def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
-        self.vector = vector
-        self._whole.embedded(tokens, attempts)
-
-    def refused(self, error: ApiError, attempts: int) -> None:
-        self._whole.refused(self, error, attempts)

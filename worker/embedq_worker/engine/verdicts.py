@@ -8,22 +8,22 @@ from collections.abc import Sequence
 from embedq_worker.api.response import Answer
 from embedq_worker.engine.texts import WaitingText, tokens_of
 from embedq_worker.errors import ApiError, BadInput, Refused
-from embedq_worker.limiter import Outcome
+from embedq_worker.limiter import CallOutcome
 from embedq_worker.limiter.exchange import Verdict
 
 
-def outcome_of_answer(texts: Sequence[WaitingText], answer: Answer) -> Outcome:
+def outcome_of_answer(texts: Sequence[WaitingText], answer: Answer) -> CallOutcome:
     """The outcome of a call that gave the vectors of ``texts``; each collection's share by its texts."""
     tokens = answer.tokens or None  # no request has none: a service that says 0 does not count
     spent: defaultdict[str, int] = defaultdict(int)
     for text, part in zip(texts, tokens_of(texts, tokens), strict=True):
         spent[text.flow.collection] += part
-    return Outcome("answered", tokens=tokens, shares=spent, allowance=answer.allowance)
+    return CallOutcome("answered", tokens=tokens, shares=spent, allowance=answer.allowance)
 
 
-def outcome_of(error: ApiError) -> Outcome:
+def outcome_of(error: ApiError) -> CallOutcome:
     """The outcome of a call that gave no vectors."""
-    return Outcome(
+    return CallOutcome(
         _verdict(error),
         why=_why(error),
         cool=error.retry_after * 1000 if error.retry_after is not None else None,

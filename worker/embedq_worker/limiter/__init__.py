@@ -8,13 +8,13 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from embedq_worker.limiter.exchange import Flow, Grant, Limits, Outcome, Want
+from embedq_worker.limiter.exchange import CallOutcome, Flow, Grant, Limits, Want
 
 if TYPE_CHECKING:
     from embedq_worker.limiter.gate import Gate
     from embedq_worker.limiter.limiter import Limiter
 
-__all__ = ["Flow", "Gate", "Grant", "Limiter", "Limits", "Outcome", "Want"]
+__all__ = ["CallOutcome", "Flow", "Gate", "Grant", "Limiter", "Limits", "Want"]
 
 _LATE = {"Gate": "gate", "Limiter": "limiter"}
 """What only workers need is imported when it is asked for: commands start sooner without."""

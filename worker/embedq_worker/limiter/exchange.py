@@ -73,7 +73,7 @@ class Grant(msgspec.Struct, frozen=True):
         return Flow(self.lane, self.collection)
 
 
-class Outcome(msgspec.Struct, frozen=True):
+class CallOutcome(msgspec.Struct, frozen=True):
     """How a call ended. ``tokens``: used, None if the service did not say; ``shares``: of each collection."""
 
     verdict: Verdict
@@ -103,7 +103,7 @@ class EndedCall(msgspec.Struct, frozen=True, omit_defaults=True):
     allowance: dict[str, float] = {}
 
     @classmethod
-    def of(cls, grant: Grant, outcome: Outcome) -> EndedCall:
+    def of(cls, grant: Grant, outcome: CallOutcome) -> EndedCall:
         """Put both together."""
         return cls(
             holder=grant.holder,

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from math import inf
 
-from embedq_worker.limiter.exchange import Flow, Grant, Handed, Outcome, Reply, Request, Want
+from embedq_worker.limiter.exchange import CallOutcome, Flow, Grant, Handed, Reply, Request, Want
 from embedq_worker.limiter.position import Position
 from embedq_worker.logs import get_logger
 
@@ -73,7 +73,7 @@ class Gate:
         self._position.want(flow, want)
         self._changed.set()
 
-    def release(self, grant: Grant, outcome: Outcome) -> None:
+    def release(self, grant: Grant, outcome: CallOutcome) -> None:
         """The call has ended."""
         self._position.end(grant, outcome)
         self._changed.set()

@@ -11,12 +11,12 @@ from math import inf
 
 from embedq.contract import Lane
 from embedq_worker.limiter.exchange import (
+    CallOutcome,
     EndedCall,
     Flow,
     Grant,
     Handed,
     Limits,
-    Outcome,
     Reply,
     Request,
     Want,
@@ -81,7 +81,7 @@ class Position:
         if want.calls and (known is None or known.calls < min(want.calls, _FEW)):
             self._urgent = True
 
-    def end(self, grant: Grant, outcome: Outcome) -> None:
+    def end(self, grant: Grant, outcome: CallOutcome) -> None:
         """A call has ended, or was not made."""
         self.holding.pop(grant.holder, None)
         self._ended.append(EndedCall.of(grant, outcome))
@@ -183,7 +183,7 @@ class Position:
         for holder in request.confirm:
             grant = self._handed.pop(holder)
             if holder in reply.lapsed:
-                self.end(grant, Outcome("unused"))
+                self.end(grant, CallOutcome("unused"))
             else:
                 confirmed.append(grant)
         return confirmed
