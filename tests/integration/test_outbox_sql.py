@@ -1,0 +1,278 @@
+"""The outbox in SQL: what `embedq.enqueue` and its kin write, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from psycopg import errors
+from psycopg.types.json import Jsonb
+
+from embedq.contract import MAX_METADATA_DEPTH, Item, check_item
+from embedq.errors import InvalidItem
+from embedq_worker.catalogue import Model
+from embedq_worker.store.collections import create_collection
+from embedq_worker.store.connections import Connection, connect
+from tests.support.roles import name_in, role
+
+MODEL = Model(id="small", dimensions=3)
+ROWS = "SELECT id, text, metadata, source, is_bulk, epoch FROM embedq.outbox ORDER BY number"
+VERSIONS = "SELECT version FROM embedq.outbox ORDER BY number"
+
+
+@pytest.fixture
+def owner(database_url: str) -> Iterator[Connection]:
+    """A connection to a database with a collection of either kind of versions."""
+    with connect(database_url) as opened:
+        create_collection(opened, name="docs", model=MODEL)
+        create_collection(opened, name="numbered", model=MODEL, versions="given")
+        yield opened
+
+
+def call(connection: Connection, function: str, *values: object, **named: object) -> Any:
+    """What a function of the schema returns."""
+    given = ["%s"] * len(values) + [f"{name} => %({name})s" for name in named]
+    bound = {f"v{place}": value for place, value in enumerate(values)}
+    given[: len(values)] = [f"%({name})s" for name in bound]
+    row = connection.execute(
+        f"SELECT embedq.{function}({', '.join(given)})".encode(), {**bound, **named}
+    ).fetchone()
+    assert row is not None
+    return row[0]
+
+
+def rule_of(connection: Connection, function: str, *values: object, **named: object) -> str:
+    """The rule that a refused call breaks; its name stands in the message, too."""
+    with pytest.raises(errors.CheckViolation) as caught:
+        call(connection, function, *values, **named)
+    rule = caught.value.diag.constraint_name or ""
+    assert f"({rule})" in str(caught.value)
+    return rule
+
+
+def test_the_job_exists_if_the_transaction_commits(owner: Connection) -> None:
+    """Committed: a row, unsent. Rolled back, to a savepoint too: none."""
+    with owner.transaction():
+        call(owner, "enqueue", "docs", "1", "one", Jsonb({"lang": "en"}), source="shop", lane="bulk")
+        with owner.transaction(force_rollback=True):
+            call(owner, "enqueue", "docs", "2", "two")
+    with owner.transaction(force_rollback=True):
+        call(owner, "enqueue", "docs", "3", "three")
+        call(owner, "enqueue_delete", "docs", "1")
+    call(owner, "enqueue_delete", "docs", "4")
+
+    assert owner.execute(ROWS).fetchall() == [
+        ("1", "one", {"lang": "en"}, "shop", True, 0),
+        ("4", None, None, None, False, 0),
+    ]
+
+
+def test_versions_of_the_clock_increase(owner: Connection) -> None:
+    """Microseconds of the moment of the call, not of the transaction's start; of one id ever higher."""
+    with owner.transaction():
+        first = call(owner, "enqueue", "docs", "1", "a")
+        second = call(owner, "enqueue", "docs", "1", "a")
+        row = owner.execute("SELECT (extract(epoch FROM now()) * 1000000)::bigint").fetchone()
+    assert row is not None
+    assert row[0] < first < second < row[0] + 10_000_000
+
+
+def test_a_version_is_above_what_is_known(owner: Connection) -> None:
+    """Of the outbox and of the ledger, though a clock was wrong by years."""
+    far = 9 * 10**15
+    owner.execute("INSERT INTO embedq.outbox (collection_id, id, version) VALUES (1, 'sent', %s)", (far,))
+    owner.execute(
+        "INSERT INTO embedq.item (collection_id, id, version, content_hash, chunks)"
+        " VALUES (1, 'stored', %s, '', 1)",
+        (far + 5,),
+    )
+    assert call(owner, "enqueue", "docs", "sent", "a") == far + 1
+    assert call(owner, "enqueue", "docs", "stored", "a") == far + 6
+    assert call(owner, "enqueue_delete", "docs", "stored") == far + 7
+    assert call(owner, "enqueue", "docs", "other", "a") < far
+
+
+def test_versions_that_are_given(owner: Connection) -> None:
+    """They are kept as they are, required where they must be and refused where the clock gives them."""
+    assert call(owner, "enqueue", "numbered", "1", "a", version=7) == 7
+    assert call(owner, "enqueue_delete", "numbered", "1", version=3) == 3
+    assert rule_of(owner, "enqueue", "numbered", "1", "a") == "version_missing"
+    assert rule_of(owner, "enqueue_delete", "numbered", "1") == "version_missing"
+    assert rule_of(owner, "enqueue", "numbered", "1", "a", version=-1) == "version_range"
+    assert rule_of(owner, "enqueue", "docs", "1", "a", version=7) == "version_given"
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Metadata of so many objects and lists inside each other."""
+    inner: Any = 1
+    for level in range(levels - 1):
+        inner = [inner] if level % 2 else {"a": inner}
+    return {"a": inner}
+
+
+SPACES = "".join(chr(code) for code in range(1, 0x10000) if chr(code).isspace())
+ITEMS = [
+    Item("", "a"),
+    Item("x" * 513, "a"),
+    Item("x" * 512, "a"),
+    Item("1", ""),
+    Item("1", SPACES),
+    Item("1", SPACES + "a"),
+    Item("1", "\u200b"),
+    Item("1", "a", metadata=nested(MAX_METADATA_DEPTH + 1)),
+    Item("1", "a", metadata=nested(MAX_METADATA_DEPTH + 2)),
+    Item("1", "a", metadata={"a": [nested(MAX_METADATA_DEPTH)]}),
+]
+
+
+@pytest.mark.parametrize("item", ITEMS, ids=range(len(ITEMS)))
+def test_the_rules_are_the_contracts(owner: Connection, item: Item) -> None:
+    """What the contract's own check refuses is refused here by the same name, and nothing else is."""
+    try:
+        check_item(item)
+        expected = "id_empty" if not item.id else "id_too_long" if len(item.id) > 512 else None
+    except InvalidItem as error:
+        expected = error.rule
+    values = ("docs", item.id, item.text, item.metadata and Jsonb(item.metadata))
+    if expected is None:
+        call(owner, "enqueue", *values)
+    else:
+        assert rule_of(owner, "enqueue", *values) == expected
+
+
+def test_what_else_is_refused(owner: Connection) -> None:
+    """Missing values, metadata that is no object, too much of anything; no message quotes the text."""
+    assert rule_of(owner, "enqueue", "docs", None, "a") == "id_missing"
+    assert rule_of(owner, "enqueue", "docs", "1", None) == "text_missing"
+    assert rule_of(owner, "enqueue", "docs", "1", "a", Jsonb([1])) == "metadata_type"
+    assert rule_of(owner, "enqueue", "docs", "1", "a" * 1_048_577) == "item_too_large"
+    assert rule_of(owner, "enqueue", "docs", "1", "a", Jsonb({"a": "b" * 1_100_000})) == "item_too_large"
+    assert rule_of(owner, "enqueue_many", "docs", ["1"], ["hush"], deleted=[True]) == "deleted_with_text"
+    with pytest.raises(errors.InvalidParameterValue, match="lane is 'query'"):
+        call(owner, "enqueue", "docs", "1", "a", lane="query")
+    with pytest.raises(errors.InvalidParameterValue, match="source has 201 characters"):
+        call(owner, "enqueue", "docs", "1", "a", source="s" * 201)
+    assert owner.execute(ROWS).fetchall() == []
+
+
+@pytest.mark.parametrize("name", ["dcos", None])
+def test_an_unknown_collection_is_told_the_names(owner: Connection, name: str | None) -> None:
+    """Callers may not read the registry."""
+    for function, values in (("enqueue", ("1", "a")), ("enqueue_delete", ("1",)), ("enqueue_many", ([], []))):
+        with pytest.raises(errors.UndefinedTable, match="registered: docs, numbered") as caught:
+            call(owner, function, name, *values)
+        assert caught.value.diag.constraint_name == "unknown_collection"
+
+
+def test_many_at_once(owner: Connection) -> None:
+    """In their order, deletes among them; of one id's items the later has the higher version."""
+    count = call(
+        owner,
+        "enqueue_many",
+        "docs",
+        ["1", "2", "1", "1"],
+        ["a", "b", "c", None],
+        ["{}", None, '{"n": 1}', None],
+        deleted=[False, False, False, True],
+        source="shop",
+    )
+    assert count == 4
+    assert owner.execute(ROWS).fetchall() == [
+        ("1", "a", {}, "shop", False, 0),
+        ("2", "b", None, "shop", False, 0),
+        ("1", "c", {"n": 1}, "shop", False, 0),
+        ("1", None, None, "shop", False, 0),
+    ]
+    first, _, third, fourth = (version for (version,) in owner.execute(VERSIONS))
+    assert first < third < fourth
+    assert call(owner, "enqueue", "docs", "1", "d") > fourth
+
+
+def test_many_with_their_versions(owner: Connection) -> None:
+    """Given versions are kept."""
+    assert call(owner, "enqueue_many", "numbered", ["1", "1"], ["a", "b"], versions=[9, 3]) == 2
+    assert owner.execute(VERSIONS).fetchall() == [(9,), (3,)]
+    assert call(owner, "enqueue_many", "docs", [], []) == 0
+
+
+def test_of_many_all_or_none(owner: Connection) -> None:
+    """The first that breaks a rule is named, and arrays of different lengths are noticed."""
+    with pytest.raises(errors.CheckViolation, match=r"item '2': .* \(text_missing\)"):
+        call(owner, "enqueue_many", "docs", ["1", "2", "3"], ["a", None, ""])
+    with pytest.raises(errors.InvalidParameterValue, match="different lengths"):
+        call(owner, "enqueue_many", "docs", ["1", "2"], ["a"])
+    assert owner.execute(ROWS).fetchall() == []
+
+
+def test_a_statement_enqueues_what_it_writes(owner: Connection) -> None:
+    """INSERT … RETURNING, and SELECT over a table."""
+    owner.execute("CREATE TABLE product (sku int PRIMARY KEY, about text)")
+    owner.execute(
+        "INSERT INTO product VALUES (1, 'one'), (2, 'two') RETURNING embedq.enqueue('docs', sku::text, about)"
+    )
+    owner.execute("SELECT embedq.enqueue('docs', sku::text, about || '!') FROM product ORDER BY sku")
+    rows = [(id_, text) for id_, text, *_ in owner.execute(ROWS)]
+    assert rows == [("1", "one"), ("2", "two"), ("1", "one!"), ("2", "two!")]
+
+
+def test_writers_of_one_row_are_ordered_as_they_committed(owner: Connection, database_url: str) -> None:
+    """Who began first but wrote last, after waiting for the row's lock, has the higher version."""
+    owner.execute("CREATE TABLE product (sku int PRIMARY KEY, about text)")
+    owner.execute("INSERT INTO product VALUES (1, 'one')")
+    change = "UPDATE product SET about = %s WHERE sku = 1 RETURNING embedq.enqueue('docs', '1', about)"
+    with connect(database_url) as early, early.transaction():
+        early.execute("SELECT now()")
+        with owner.transaction():
+            owner.execute(change, ("of the later transaction",))
+        early.execute(change, ("of the earlier transaction",))
+    latest = owner.execute("SELECT text FROM embedq.outbox ORDER BY version DESC LIMIT 1").fetchone()
+    assert latest == ("of the earlier transaction",)
+    assert owner.execute("SELECT about FROM product").fetchone() == latest
+
+
+def test_a_producer_enqueues_and_reads_nothing(owner: Connection, database_url: str) -> None:
+    """Nobody may enqueue unless granted; who is granted may do nothing else, even by a temporary object."""
+    with role(database_url, "producer") as theirs, connect(theirs) as producer:
+        with pytest.raises(errors.InsufficientPrivilege):
+            call(producer, "enqueue", "docs", "1", "a")
+        owner.execute("SELECT embedq.grant_producer(%s::regrole)", (name_in(theirs),))
+        producer.execute("CREATE TEMPORARY TABLE collection (id int, name text); SET search_path = pg_temp")
+        call(producer, "enqueue", "docs", "1", "a")
+        call(producer, "enqueue_delete", "docs", "1")
+        call(producer, "enqueue_many", "docs", ["1"], ["a"])
+        with pytest.raises(errors.CheckViolation):
+            call(producer, "enqueue", "docs", "1", "")
+        with pytest.raises(errors.UndefinedTable, match="registered: docs, numbered"):
+            call(producer, "enqueue", "nope", "1", "a")
+        for table in ("outbox", "broker", "collection", "item", "dead_letter", "worker_right"):
+            with pytest.raises(errors.InsufficientPrivilege):
+                producer.execute(f"SELECT FROM embedq.{table}".encode())
+        with pytest.raises(errors.InsufficientPrivilege):
+            producer.execute("INSERT INTO embedq.outbox (collection_id, id, version) VALUES (1, '1', 1)")
+        with pytest.raises(errors.InsufficientPrivilege):
+            call(producer, "append", "docs", "1", "a", None, None, False, "live", None)
+    assert json.dumps([row[0] for row in owner.execute(ROWS)]) == '["1", "1", "1"]'
+
+
+def test_a_reader_may_not_enqueue(owner: Connection, database_url: str) -> None:
+    """A right to search brings none to write."""
+    with role(database_url, "reader") as theirs, connect(theirs) as reader:
+        owner.execute("SELECT embedq.grant_reader(%s::regrole, 'docs')", (name_in(theirs),))
+        with pytest.raises(errors.InsufficientPrivilege):
+            call(reader, "enqueue", "docs", "1", "a")
+
+
+def test_a_worker_sends_and_settles(owner: Connection, database_url: str) -> None:
+    """It reads, marks and deletes rows, and may add none."""
+    call(owner, "enqueue", "docs", "1", "a")
+    with role(database_url, "worker") as theirs, connect(theirs) as worker:
+        owner.execute("SELECT embedq.grant_worker(%s::regrole)", (name_in(theirs),))
+        worker.execute("SELECT epoch FROM embedq.broker FOR UPDATE")
+        worker.execute("UPDATE embedq.broker SET epoch = epoch + 1")
+        worker.execute("SELECT FROM embedq.outbox FOR UPDATE SKIP LOCKED")
+        worker.execute("UPDATE embedq.outbox SET epoch = 2")
+        worker.execute("DELETE FROM embedq.outbox")
+        with pytest.raises(errors.InsufficientPrivilege):
+            worker.execute("INSERT INTO embedq.outbox (collection_id, id, version) VALUES (1, '1', 1)")
