@@ -24,6 +24,7 @@ from embedq_worker.errors import (
 )
 from embedq_worker.store import collections as stored
 from embedq_worker.store import row_counts
+from embedq_worker.store.backlog import purge, waiting
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import (
     create_collection,
@@ -34,7 +35,6 @@ from embedq_worker.store.collections import (
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.dead_letters import count_dead_letters
 from embedq_worker.store.long_texts import LongTexts
-from embedq_worker.store.queues import purge, waiting
 from embedq_worker.store.registry import publish_registry
 from embedq_worker.store.row_counts import count_rows
 

@@ -1,85 +1,21 @@
-"""``embedq dead-letters``: what died is listed, replayed and dropped, and no crash in between loses it."""
+"""``embedq dead-letters``: what died is listed, comes back as it was, and is dropped for good."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
-import signal
-import subprocess
-import sys
-from collections import Counter
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from time import monotonic
-from typing import Any
 
 import psycopg
 import pytest
 from psycopg import sql
 
-from embedq.broker import Broker
-from embedq.messages import Message, job_message
-from embedq_worker.errors import StoreError
-from embedq_worker.store.burial import DeadLetter, bury
-from embedq_worker.store.connections import connect
+from embedq.messages import job_message
 from embedq_worker.store.database import Database
-from embedq_worker.store.dead_letters import ALL, COUNTED, count_chosen, count_some_dead_letters
-from embedq_worker.store.replay import Replay
+from embedq_worker.store.dead_letters import COUNTED, count_some_dead_letters
+from tests.support.letters import bury_all, died, letter_ids, queued, stored_versions
 from tests.support.stack import Stack, wait_until
 
 CANARY = "canary-sentence-that-no-log-may-hold"
-
-
-def died(number: int, **fields: Any) -> DeadLetter:
-    """The letter of an item."""
-    item = {"id": str(number), "text": f"text {number}", "version": number + 1, "metadata": {"n": number}}
-    given: dict[str, Any] = {
-        "collection": "docs",
-        "lane": "live",
-        "cause": "row",
-        "code": "23514",
-        "item_id": str(number),
-        "version": number + 1,
-        "source": "shop",
-        "payload": json.dumps(item),
-    }
-    return DeadLetter(**(given | fields))
-
-
-def bury_all(stack: Stack, letters: Sequence[DeadLetter]) -> None:
-    """Write letters as a worker does."""
-
-    async def write() -> None:
-        database = Database(stack.database_url, connections=1)
-        await database.open()
-        await bury(database, letters)
-        await database.close()
-
-    asyncio.run(write())
-
-
-def queued(stack: Stack, queue: str = "embedq.docs") -> list[dict[str, Any]]:
-    """The jobs on a queue, oldest first."""
-    raw: Any = stack.broker.lrange(queue, 0, -1)
-    bodies = [json.loads(base64.b64decode(json.loads(message)["body"])) for message in reversed(raw)]
-    return [body[1]["job"] for body in bodies]
-
-
-def queued_ids(stack: Stack) -> list[str]:
-    """The ids of the items on the queue of ``docs``."""
-    return [item["id"] for job in queued(stack) for item in job["items"]]
-
-
-def letter_ids(stack: Stack) -> list[str]:
-    """The ids of the items that are dead letters."""
-    return [item_id for (item_id,) in stack.sql("SELECT item_id FROM embedq.dead_letter ORDER BY number")]
-
-
-def versions(stack: Stack) -> dict[str, tuple[int, Any]]:
-    """Version and metadata of each row."""
-    rows = stack.sql("SELECT id, version, metadata FROM docs")
-    return {item_id: (version, metadata) for item_id, version, metadata in rows}
 
 
 def test_items_come_back_as_they_were(stack: Stack) -> None:
@@ -105,132 +41,7 @@ def test_items_come_back_as_they_were(stack: Stack) -> None:
     assert (job["source"], job["items"]) == ("shop", items)
     with stack.worker():
         stack.wait_until_done()
-    assert versions(stack) == {str(n): (n, {"n": n}) for n in range(4)} | {"4": (9, {})}
-
-
-def test_many_are_replayed_at_a_rate(stack: Stack) -> None:
-    """In full messages, no faster than told; replayed twice they add nothing."""
-    stack.create("docs")
-    bury_all(stack, [died(number) for number in range(2000)])
-    began = monotonic()
-    said = stack.command("dead-letters", "replay", "--rate", "1000")
-    seconds = monotonic() - began
-
-    assert said == "2,000 dead letters queued again\n"
-    assert seconds > 7 * 256 / 1000
-    assert [len(job["items"]) for job in queued(stack)] == [256] * 7 + [208]
-    assert stack.command("dead-letters", "replay") == "0 dead letters queued again\n"
-    assert stack.broker.llen("embedq.docs") == 8
-    with stack.worker():
-        stack.wait_until_done()
-    assert versions(stack) == {str(n): (n + 1, {"n": n}) for n in range(2000)}
-    assert stack.api.stats().texts == 2000
-    assert letter_ids(stack) == []
-
-
-def test_a_killed_replay_loses_nothing(stack: Stack) -> None:
-    """Each item is queued or still a dead letter; run again, the rest is replayed."""
-    stack.create("docs")
-    bury_all(stack, [died(number) for number in range(1000)])
-    command = [sys.executable, "-m", "embedq.cli", "dead-letters", "replay", "--rate", "300"]
-    with subprocess.Popen(command, env=stack.environment, stdout=subprocess.PIPE) as process:
-        wait_until(lambda: stack.broker.llen("embedq.docs") > 1, 20)
-        process.send_signal(signal.SIGKILL)
-    assert 0 < len(letter_ids(stack)) < 1000
-    assert set(queued_ids(stack)) | set(letter_ids(stack)) == {str(number) for number in range(1000)}
-
-    stack.command("dead-letters", "replay", "--rate", "100000")
-    with stack.worker():
-        stack.wait_until_done()
-    assert len(stack.stored("docs")) == 1000
-    assert stack.api.stats().billed_again == 0
-    assert letter_ids(stack) == []
-
-
-class CutOff(Broker):
-    """After the first message Postgres ends the replay's connection: it dies before its commit."""
-
-    def __init__(self, url: str, connection: psycopg.Connection[Any]) -> None:
-        super().__init__(url)
-        self._cut = connection.info
-
-    def publish(self, messages: Sequence[Message], *, wake: bool = False) -> None:
-        """Publish, then cut."""
-        super().publish(messages, wake=wake)
-        with psycopg.connect(self._cut.dsn, autocommit=True) as other:
-            other.execute("SELECT pg_terminate_backend(%s)", (self._cut.backend_pid,))
-
-
-def test_a_crash_between_the_two_steps_costs_nothing(stack: Stack) -> None:
-    """The items are queued and are dead letters too; done twice they are stored once and paid once."""
-    stack.create("docs")
-    bury_all(stack, [died(number) for number in range(10)])
-    with connect(stack.database_url) as connection:
-        broker = CutOff(stack.broker_url, connection)
-        with pytest.raises(StoreError, match="were not replayed"):
-            list(Replay(connection, broker, ALL, last=10, at_once=4).batches())
-        broker.close()
-    assert queued_ids(stack) == ["0", "1", "2", "3"]
-    assert len(letter_ids(stack)) == 10
-
-    stack.command("dead-letters", "replay")
-    assert len(queued_ids(stack)) == 14
-    with stack.worker():
-        stack.wait_until_done()
-    assert len(stack.stored("docs")) == 10
-    assert stack.api.stats().texts == 10
-
-
-def test_redis_away_leaves_the_letters(stack: Stack) -> None:
-    """One line says what happened and what to do."""
-    stack.create("docs")
-    bury_all(stack, [died(1)])
-    stack.environment["EMBEDQ_BROKER_URL"] = "redis://127.0.0.1:1/0"
-    said = stack.command("dead-letters", "replay", code=1)
-    assert "did not answer" in said
-    assert "0 dead letters queued again before, the others stay: run it again" in said
-    assert letter_ids(stack) == ["1"]
-
-
-def test_replays_share_the_work(stack: Stack) -> None:
-    """Four at a time: every item is queued once."""
-    stack.create("docs")
-    bury_all(stack, [died(number) for number in range(400)])
-
-    def replay(_: int) -> int:
-        with connect(stack.database_url) as connection:
-            _, last = count_chosen(connection, ALL)
-            broker = Broker(stack.broker_url)
-            done = [
-                len(each.enqueued) for each in Replay(connection, broker, ALL, last=last, at_once=7).batches()
-            ]
-            broker.close()
-        return sum(done)
-
-    with ThreadPoolExecutor(4) as pool:
-        assert sum(pool.map(replay, range(4))) == 400
-    assert sorted(Counter(queued_ids(stack)).items()) == sorted((str(n), 1) for n in range(400))
-    assert letter_ids(stack) == []
-
-
-def test_what_dies_again_is_replayed_once(stack: Stack) -> None:
-    """Its new letter is not meant: the command ends though nothing is mended."""
-    stack.create("docs")
-    with psycopg.connect(stack.database_url) as connection:
-        connection.execute("ALTER TABLE docs ADD CHECK (content <> 'text 1')")
-    bury_all(stack, [died(number) for number in range(1, 4)])
-    replayed: list[int] = []
-    with stack.worker(), connect(stack.database_url) as opened:
-        _, last = count_chosen(opened, ALL)
-        broker = Broker(stack.broker_url)
-        for batch in Replay(opened, broker, ALL, last=last, at_once=1).batches():
-            replayed += batch.enqueued
-            stack.wait_until_done()
-            assert len(replayed) <= 3
-        broker.close()
-    assert len(replayed) == 3
-    assert letter_ids(stack) == ["1"]
-    assert stack.sql("SELECT number > %s FROM embedq.dead_letter", (last,)) == [(True,)]
+    assert stored_versions(stack) == {str(n): (n, {"n": n}) for n in range(4)} | {"4": (9, {})}
 
 
 def test_messages_come_back(stack: Stack) -> None:
@@ -264,22 +75,8 @@ def test_messages_come_back(stack: Stack) -> None:
     with stack.worker():
         stack.wait_until_done()
     assert stack.stored("docs") == {"1": f"early {CANARY}", "2": "raw"}
-    assert versions(stack) == {"1": (7_000_000, {}), "2": (5, {})}
+    assert stored_versions(stack) == {"1": (7_000_000, {}), "2": (5, {})}
     assert letter_ids(stack) == [None, "3", "4"]
-
-
-def test_the_items_of_a_job_count_for_the_rate(stack: Stack) -> None:
-    """A letter of a whole job is as many items as the job has."""
-    stack.create("docs")
-    job = {"v": 1, "collection": "docs", "items": [{"id": each, "text": each} for each in "abc"]}
-    payload = json.dumps({"job": job})
-    bury_all(stack, [died(0, item_id=None, cause="not_a_job", payload=payload), died(1)])
-    with connect(stack.database_url) as connection:
-        broker = Broker(stack.broker_url)
-        (batch,) = Replay(connection, broker, ALL, last=2, at_once=10).batches()
-        broker.close()
-    assert (batch.enqueued, batch.items) == ([1, 2], 4)
-    assert sorted(queued_ids(stack)) == ["1", "a", "b", "c"]
 
 
 def test_a_text_is_mended_in_place(stack: Stack) -> None:

@@ -14,7 +14,7 @@ from embedq_worker.store.database import Database
 from embedq_worker.store.usage import (
     Account,
     Charge,
-    Report,
+    UsageReport,
     UsageSum,
     UsageToday,
     settle,
@@ -58,9 +58,9 @@ def of_today(scope: str, name: str, tokens: int, cost: str, unpriced: int = 0) -
 
 async def test_a_report_is_counted_once(database: Database) -> None:
     """Sent again after a commit that was not heard of it changes nothing; the next one adds."""
-    once = await settle(database, Report("p-1", 1, CHARGES))
-    again = await settle(database, Report("p-1", 1, CHARGES))
-    more = await settle(database, Report("p-1", 2, CHARGES[:1]))
+    once = await settle(database, UsageReport("p-1", 1, CHARGES))
+    again = await settle(database, UsageReport("p-1", 1, CHARGES))
+    more = await settle(database, UsageReport("p-1", 2, CHARGES[:1]))
 
     assert once == again
     assert once == [
@@ -75,11 +75,11 @@ async def test_a_report_is_counted_once(database: Database) -> None:
 
 async def test_a_report_under_way_is_counted_once(database: Database, database_url: str) -> None:
     """The connection was given up while Postgres worked: the second attempt waits for what becomes of it."""
-    await settle(database, Report("p-1", 1, CHARGES))
+    await settle(database, UsageReport("p-1", 1, CHARGES))
     with psycopg.connect(database_url) as holding:
         holding.execute("SELECT FROM embedq.usage FOR UPDATE")
-        first = asyncio.create_task(settle(database, Report("p-1", 2, CHARGES)))
-        second = asyncio.create_task(settle(database, Report("p-1", 2, CHARGES)))
+        first = asyncio.create_task(settle(database, UsageReport("p-1", 2, CHARGES)))
+        second = asyncio.create_task(settle(database, UsageReport("p-1", 2, CHARGES)))
         await asyncio.sleep(0.1)  # they wait for the lock, which nothing tells of
     for total in await asyncio.gather(first, second):
         assert {each.name: each.tokens for each in total}["docs"] == 2 * 107
@@ -93,7 +93,7 @@ async def test_many_processes_add_up(database: Database) -> None:
 
     async def report(process: int) -> None:
         for number in range(1, 6):
-            await settle(database, Report(f"p-{process}", number, charges[:: 1 if process % 2 else -1]))
+            await settle(database, UsageReport(f"p-{process}", number, charges[:: 1 if process % 2 else -1]))
 
     await asyncio.gather(*(report(process) for process in range(8)))
     assert {each.name: each.tokens for each in await settle(database, None)}["docs"] == 8 * 5 * 300 * 10
@@ -101,7 +101,7 @@ async def test_many_processes_add_up(database: Database) -> None:
 
 async def test_usage_is_added_up_for_people(database: Database, database_url: str) -> None:
     """By day, model, collection and source, for some days; without a known price the cost is unknown."""
-    await settle(database, Report("p-1", 1, CHARGES))
+    await settle(database, UsageReport("p-1", 1, CHARGES))
     with connect(database_url) as connection:
         connection.execute("UPDATE embedq.usage SET day = day - 3 WHERE model = 'large'")
         assert [each.key for each in usage_by(connection, "model", 4)] == ["large", "small"]

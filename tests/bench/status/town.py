@@ -14,7 +14,7 @@ from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.intake.scripts import REPORT
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection
-from embedq_worker.store.fleet import Report, fields_of
+from embedq_worker.store.fleet import WorkerReport, fields_of
 from tests.support.indexed import fill
 
 MODELS = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")
@@ -80,7 +80,7 @@ def report(broker: redis.Redis, number: int, collections: int) -> None:
     process = f"host-{number}-ab12"
     queues = [queue_name(f"c{each:02}") for each in range(collections)]
     said = fields_of(
-        Report(
+        WorkerReport(
             process=process,
             host=f"host-{number}",
             pid=1_000 + number,

@@ -28,7 +28,7 @@ from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import list_collections
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.dead_letters import count_dead_letters
-from embedq_worker.store.fleet import Fleet, Report, read_fleet
+from embedq_worker.store.fleet import Fleet, WorkerReport, read_fleet
 from embedq_worker.store.index_advice import advice_on, serves
 from embedq_worker.store.index_status import IndexReport, index_reports
 from embedq_worker.store.pace import Pace, read_pace
@@ -245,7 +245,7 @@ def _budget(each: UsageToday) -> Budget:
     )
 
 
-def _worker(report: Report) -> WorkerStatus:
+def _worker(report: WorkerReport) -> WorkerStatus:
     return WorkerStatus(
         host=report.host,
         pid=report.pid,

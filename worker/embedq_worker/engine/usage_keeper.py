@@ -20,7 +20,7 @@ from embedq_worker.engine.usage import Usage
 from embedq_worker.errors import CollectionGone, NotMigrated
 from embedq_worker.metrics import budget
 from embedq_worker.store.database import Database
-from embedq_worker.store.usage import Report, UsageToday, settle
+from embedq_worker.store.usage import UsageReport, UsageToday, settle
 
 REPORT_EVERY = 1.0
 """Seconds between two reports. A process that is killed loses what it used since the last one, and a budget
@@ -36,7 +36,7 @@ class UsageKeeper:
         self._budgets = Budgets(on_changed)
         self._process = uuid.uuid4().hex
         self._number = 0
-        self._report: Report | None = None
+        self._report: UsageReport | None = None
         """What Postgres has not counted yet, as far as we know."""
         self._reporting = asyncio.Lock()
 
@@ -63,7 +63,7 @@ class UsageKeeper:
     async def _settle(self) -> None:
         if self._report is None and (charges := self._usage.take()):
             self._number += 1
-            self._report = Report(self._process, self._number, charges)
+            self._report = UsageReport(self._process, self._number, charges)
         try:
             today = await settle(self._database, self._report)
         except CollectionGone:

@@ -23,7 +23,7 @@ from embedq_worker import names
 from embedq_worker.intake.desk import Desk
 from embedq_worker.intake.scripts import REPORT
 from embedq_worker.logs import failure, get_logger
-from embedq_worker.store.fleet import Report, fields_of
+from embedq_worker.store.fleet import WorkerReport, fields_of
 from embedq_worker.store.pace import KEPT
 
 logger = get_logger(__name__)
@@ -99,9 +99,9 @@ class Reporter:
         except (RedisError, OSError):
             return  # it lapses by itself
 
-    def _look(self, done: Done) -> Report:
+    def _look(self, done: Done) -> WorkerReport:
         items = sum(items for _, items in done.values())
-        return Report(
+        return WorkerReport(
             process=self._desk.process,
             host=socket.gethostname(),
             pid=os.getpid(),

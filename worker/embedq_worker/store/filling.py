@@ -19,10 +19,10 @@ from psycopg import sql
 from embedq.broker import Broker
 from embedq.contract import MAX_ITEMS
 from embedq_sql import statement, template
+from embedq_worker.store.backlog import lane_waiting
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.fill_message import Fill, fill_message
-from embedq_worker.store.queues import lane_waiting
 from embedq_worker.store.successor import count_unfilled
 
 _MESSAGE_BYTES = 1 << 20

@@ -23,7 +23,7 @@ _QUEUE = "in_hand "
 """Before a queue's name in a report's field, whose value is "messages items"."""
 
 
-class Report(msgspec.Struct, frozen=True, kw_only=True):
+class WorkerReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a worker process says of itself, up to two seconds old."""
 
     process: str
@@ -58,7 +58,7 @@ class Silent(msgspec.Struct, frozen=True, kw_only=True):
 class Fleet(msgspec.Struct, frozen=True, kw_only=True):
     """The workers as they stand."""
 
-    reports: list[Report]
+    reports: list[WorkerReport]
     silent: list[Silent]
     suspects: dict[str, int]
     """Messages whose worker died, by queue."""
@@ -68,7 +68,7 @@ class Fleet(msgspec.Struct, frozen=True, kw_only=True):
         return sum(report.in_hand.get(queue, (0, 0))[0] for report in self.reports)
 
 
-def fields_of(report: Report) -> dict[str, str]:
+def fields_of(report: WorkerReport) -> dict[str, str]:
     """The report as the fields of its hash in Redis."""
     plain = msgspec.structs.asdict(report)
     queues: dict[str, tuple[int, int]] = plain.pop("in_hand")
@@ -110,7 +110,7 @@ def _texts(flat: Sequence[bytes]) -> dict[str, str]:
     return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
-def _report(fields: Mapping[str, str]) -> Report | None:
+def _report(fields: Mapping[str, str]) -> WorkerReport | None:
     """None for what is no report; one of another version may have other fields."""
     queues = {
         name.removeprefix(_QUEUE): tuple(value.split())
@@ -118,6 +118,6 @@ def _report(fields: Mapping[str, str]) -> Report | None:
         if name.startswith(_QUEUE)
     }
     try:
-        return msgspec.convert({**fields, "in_hand": queues}, Report, strict=False)
+        return msgspec.convert({**fields, "in_hand": queues}, WorkerReport, strict=False)
     except msgspec.ValidationError:
         return None

@@ -1,7 +1,4 @@
-"""A collection's messages in Redis: queued in its lanes, in the hands of workers, or suspect.
-
-Of suspects, messages whose worker died, ``intake/take_over.lua`` says more.
-"""
+"""The queues in Redis: how many messages are in each, and since when the oldest waits."""
 
 from __future__ import annotations
 
@@ -11,8 +8,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 import msgspec
 
-from embedq.contract import Lane, queue_name
-from embedq_worker.names import INDEX, SUSPECTS, UNACKED
+from embedq.contract import Lane
 from embedq_worker.script import Script
 
 if TYPE_CHECKING:
@@ -70,76 +66,3 @@ def _queues(queues: Sequence[str], reply: object) -> dict[str, Queue]:
     found = zip(map(int, lengths), ages, counts, strict=True)
     read = [Queue(max(0, length), age, count, length >= 0) for length, age, count in found]
     return dict(zip(queues, read, strict=True))
-
-
-class Waiting(msgspec.Struct, frozen=True):
-    """Messages of one collection that are not done: queued by lane, and in hand or suspect."""
-
-    queued: dict[Lane, int]
-    in_hand: int
-
-    def __bool__(self) -> bool:
-        return self.in_hand > 0 or any(self.queued.values())
-
-
-def waiting(client: redis.Redis, collection: str, key_prefix: str = "") -> Waiting:
-    """The messages of a collection that are not done. Reads every record of a message in hand."""
-    queues = [queue_name(collection, lane) for lane in LANES]
-    with client.pipeline(transaction=True) as pipe:
-        for queue in queues:
-            pipe.llen(key_prefix + queue)
-        lengths = pipe.execute()
-    # A record is ["message","exchange","queue"], of which only the end is wanted.
-    endings = tuple(f'"{queue}"]'.encode() for queue in queues)
-    records = client.hscan_iter(key_prefix + UNACKED, count=100)
-    in_hand = sum(record.endswith(endings) for _, record in records)
-    return Waiting(dict(zip(LANES, lengths, strict=True)), in_hand)
-
-
-def lane_waiting(client: redis.Redis, collection: str, lane: Lane, key_prefix: str = "") -> tuple[int, int]:
-    """The messages of one lane that are queued, and those in hand. Reads every record of one in hand."""
-    queue = queue_name(collection, lane)
-    queued = client.llen(key_prefix + queue)
-    ending = f'"{queue}"]'.encode()
-    records = client.hscan_iter(key_prefix + UNACKED, count=100)
-    return queued, sum(record.endswith(ending) for _, record in records)
-
-
-def purge(client: redis.Redis, collection: str, key_prefix: str = "") -> int:
-    """Delete the queues of a collection and its suspects; returns how many messages these were.
-
-    Messages in hand are left to their workers.
-    """
-    names = [queue_name(collection, lane) for lane in LANES]
-    return _purge_queues(client, names, key_prefix) + _purge_suspects(client, names, key_prefix)
-
-
-def _purge_queues(client: redis.Redis, names: list[str], key_prefix: str) -> int:
-    keys = [key_prefix + name for name in names]
-    with client.pipeline(transaction=True) as pipe:
-        for key in keys:
-            pipe.llen(key)
-        pipe.delete(*keys)
-        *lengths, _ = pipe.execute()
-    return sum(lengths)
-
-
-def _purge_suspects(client: redis.Redis, names: list[str], key_prefix: str) -> int:
-    purged = 0
-    for entry in cast("list[bytes]", client.lrange(key_prefix + SUSPECTS, 0, -1)):
-        number, _, queue = entry.decode().split(" ", 2)
-        # Whoever takes a group off the list has it for itself.
-        if queue in names and client.lrem(key_prefix + SUSPECTS, 1, entry.decode()):
-            purged += _purge_group(client, f"suspects-{number}", key_prefix)
-    return purged
-
-
-def _purge_group(client: redis.Redis, group: str, key_prefix: str) -> int:
-    tags = cast("list[bytes]", client.zrangebylex(key_prefix + INDEX, f"[{group}:", f"({group};"))
-    if not tags:
-        return 0
-    with client.pipeline(transaction=True) as pipe:
-        pipe.hdel(key_prefix + UNACKED, *tags)
-        pipe.zrem(key_prefix + INDEX, *tags)
-        pipe.execute()
-    return len(tags)

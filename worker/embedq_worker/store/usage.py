@@ -42,7 +42,7 @@ class Charge(NamedTuple):
     cost: Decimal
 
 
-class Report(NamedTuple):
+class UsageReport(NamedTuple):
     """What a process has used since its last report. ``number`` counts its reports: each is counted once."""
 
     process: str
@@ -83,7 +83,7 @@ class UsageSum(msgspec.Struct, frozen=True, kw_only=True):
     """US dollars; None where no price is known."""
 
 
-async def settle(database: Database, report: Report | None) -> list[UsageToday]:
+async def settle(database: Database, report: UsageReport | None) -> list[UsageToday]:
     """Have a report counted, if there is one, and say what all processes have used today.
 
     A report that was counted before is not counted again: where the connection was lost and nobody knows
@@ -125,7 +125,7 @@ def stored_hashes(connection: Connection, collection_id: int, ids: Sequence[str]
         return dict(connection.execute(statement("stored_hashes"), values).fetchall())
 
 
-def _values(report: Report) -> dict[str, Any]:
+def _values(report: UsageReport) -> dict[str, Any]:
     charges = report.charges
     accounts = {name: [getattr(each.account, name) for each in charges] for name in Account._fields}
     counts = {name: [getattr(each, name) for each in charges] for name in Charge._fields[1:]}
