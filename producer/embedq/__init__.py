@@ -17,6 +17,7 @@ from embedq.errors import (
     EmbedqError,
     InvalidItem,
     NoRegistry,
+    OutboxUnavailable,
     QueryError,
     QueryFailed,
     QueryTimeout,
@@ -26,6 +27,7 @@ from embedq.errors import (
 )
 
 if TYPE_CHECKING:
+    from embedq.outbox import delete_in, enqueue_in, enqueue_many_in
     from embedq.producer import Producer
     from embedq.query import QueryVector
 
@@ -37,6 +39,7 @@ __all__ = [
     "Item",
     "Lane",
     "NoRegistry",
+    "OutboxUnavailable",
     "Producer",
     "QueryError",
     "QueryFailed",
@@ -45,14 +48,23 @@ __all__ = [
     "QueueFull",
     "RegistryError",
     "UnknownCollection",
+    "delete_in",
+    "enqueue_in",
+    "enqueue_many_in",
 ]
 
-_LATE = {"Producer": "producer", "QueryVector": "query"}
+_LATE = {
+    "Producer": "producer",
+    "QueryVector": "query",
+    "delete_in": "outbox",
+    "enqueue_in": "outbox",
+    "enqueue_many_in": "outbox",
+}
 """What commands that enqueue nothing have no use for is imported when it is asked for."""
 
 
 def __getattr__(name: str) -> object:
-    """``Producer`` and ``QueryVector``, from their modules."""
+    """``Producer``, ``QueryVector`` and the calls of the outbox, from their modules."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

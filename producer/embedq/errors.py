@@ -8,6 +8,7 @@
     │   └── UnknownCollection   the collection is not among the registered ones
     ├── BrokerUnavailable       Redis did not take the message
     ├── QueueFull               the queue is longer than the producer allows
+    ├── OutboxUnavailable       the database has no outbox, or none for this role
     └── QueryError
         ├── QueryFailed         the worker answered with an error
         └── QueryTimeout        no worker answered in time
@@ -112,6 +113,10 @@ class QueueFull(EmbedqError):
 
     def __reduce__(self) -> tuple[type[QueueFull], tuple[str, int, int], dict[str, Any]]:
         return type(self), (self.queue, self.length, self.limit), self.__dict__
+
+
+class OutboxUnavailable(EmbedqError):
+    """The database has no outbox, or the connection's role may not enqueue; the message says which."""
 
 
 class QueryError(EmbedqError):

@@ -40,20 +40,22 @@ class Packer:
     def add(self, item_id: str, encoded: bytes) -> PackedJob | None:
         """Take an item; the job before it where the item did not fit any more.
 
-        Raises ``InvalidItem`` where the item alone is larger than a message may be.
+        Raises as ``check_size`` does.
         """
-        if self._empty_bytes + len(encoded) > MAX_MESSAGE_BYTES:
-            raise InvalidItem(
-                item_id,
-                "item_too_large",
-                f"a message of it has {self._empty_bytes + len(encoded)} bytes, at most {MAX_MESSAGE_BYTES}",
-            )
+        self.check_size(item_id, encoded)
         comma = 1 if self._items else 0
         fits = len(self._items) < MAX_ITEMS and self._bytes + comma + len(encoded) <= MAX_MESSAGE_BYTES
         full = None if fits else self.rest()
         self._bytes += len(encoded) + (1 if self._items else 0)
         self._items.append(encoded)
         return full
+
+    def check_size(self, item_id: str, encoded: bytes) -> None:
+        """Raise ``InvalidItem`` where the item alone is larger than a message may be."""
+        size = self._empty_bytes + len(encoded)
+        if size > MAX_MESSAGE_BYTES:
+            explanation = f"a message of it has {size} bytes, at most {MAX_MESSAGE_BYTES}"
+            raise InvalidItem(item_id, "item_too_large", explanation)
 
     def rest(self) -> PackedJob | None:
         """The job of the items that wait, if any wait."""

@@ -12,6 +12,7 @@ from embedq.clock import BrokerClock
 from embedq.contract import Item, Lane, Versions, is_collection_name, queue_name
 from embedq.errors import BrokerUnavailable, ConfigurationError, InvalidItem, QueueFull
 from embedq.items import encode_item, read_item, settle_version
+from embedq.outbox import OutboxMethods
 from embedq.outgoing import Outgoing
 from embedq.packing import Packer
 from embedq.query import QueryVector, ask
@@ -21,7 +22,7 @@ from embedq.tracing import Sending, sending
 OnInvalid = Callable[[InvalidItem], None]
 
 
-class Producer:
+class Producer(OutboxMethods):
     """Enqueues items of registered collections.
 
     ``broker_url`` is by default that of ``EMBEDQ_BROKER_URL``, ``key_prefix`` that of ``EMBEDQ_KEY_PREFIX``
@@ -58,11 +59,11 @@ class Producer:
         self._broker = Broker(url, prefix)
         self._registry = Registry(self._broker) if check else None
         self._clock = BrokerClock()
-        self._source = source
+        self.source = source
         self._max_queue_length = max_queue_length
 
     def __repr__(self) -> str:
-        return f"<Producer {self._broker!r} source={self._source!r}>"
+        return f"<Producer {self._broker!r} source={self.source!r}>"
 
     def enqueue(
         self,
@@ -184,7 +185,7 @@ class Producer:
         return versions
 
     def _outgoing(self, collection: str, lane: Lane, sent: Sending) -> Outgoing:
-        packer = Packer(collection, self._source)
+        packer = Packer(collection, self.source)
         length = self._max_queue_length
         return Outgoing(self._broker, self._clock, packer, collection, lane, length, sent.traceparent)
 

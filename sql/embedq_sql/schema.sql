@@ -1018,7 +1018,7 @@ RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
-    RAISE check_violation USING CONSTRAINT = rule, MESSAGE = format('%s: %s (%s)',
+    RAISE check_violation USING CONSTRAINT = rule, DETAIL = coalesce(left(id, 512), ''), MESSAGE = format('%s: %s (%s)',
         CASE WHEN coalesce(id, '') = '' THEN 'an item without a usable id' ELSE format('item %L', left(id, 512)) END,
         CASE rule
             WHEN 'id_missing' THEN 'it has no id'
@@ -1037,7 +1037,7 @@ BEGIN
         END, rule);
 END
 $$;
-COMMENT ON FUNCTION embedq.refuse_item IS 'Raises what a broken rule means, of which item; the rule''s name stands in the error''s constraint name.';
+COMMENT ON FUNCTION embedq.refuse_item IS 'Raises what a broken rule means, of which item; the rule''s name stands in the error''s constraint name, the id in its detail.';
 
 CREATE FUNCTION embedq.outbox_target(collection text, lane text, source text)
 RETURNS embedq.collection
