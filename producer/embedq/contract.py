@@ -20,6 +20,9 @@ EMBED_TASK = "embedq.embed"
 QUERY_TASK = "embedq.query"
 ENQUEUED_AT_HEADER = "embedq_enqueued_at"
 """Message header: seconds since the epoch by the broker's clock, when the job was enqueued."""
+OUTBOX_HEADER = "embedq_outbox"
+"""Message header: ``true`` on what a worker's relay sent. Each of its items has a row in ``embedq.outbox``,
+which goes when the item is stored, superseded or a dead letter."""
 
 MAX_ITEMS = 256
 """Items in one message."""

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import msgspec
 
-from embedq.contract import EMBED_TASK, ENQUEUED_AT_HEADER, QUERY_TASK, Query, queue_name
+from embedq.contract import EMBED_TASK, ENQUEUED_AT_HEADER, OUTBOX_HEADER, QUERY_TASK, Query, queue_name
 from embedq.tracing import PARENT_HEADER
 
 _encode = msgspec.json.Encoder().encode
@@ -53,10 +53,14 @@ def task_message(
 
     ``traceparent``: the producer's span, where it is traced.
     """
-    counts = f"{{'job': <{items} items, {len(job)} bytes>}}"
-    headers = _headers(task, collection, counts, enqueued_at) | _traced(traceparent)
-    body = b'[[],{"job":' + job + b"}," + _NO_CANVAS + b"]"
-    return _message(queue, headers, body, items)
+    headers = _headers(task, collection, _counts(job, items), enqueued_at) | _traced(traceparent)
+    return _message(queue, headers, _job_body(job), items)
+
+
+def relayed_message(collection: str, queue: str, job: bytes, items: int, enqueued_at: float) -> Message:
+    """The message of a job whose items have rows in the outbox; otherwise as ``job_message``."""
+    headers = _headers(EMBED_TASK, collection, _counts(job, items), enqueued_at) | {OUTBOX_HEADER: True}
+    return _message(queue, headers, _job_body(job), items)
 
 
 def query_message(query: Query, enqueued_at: float, expires: str, traceparent: str | None = None) -> Message:
@@ -66,6 +70,14 @@ def query_message(query: Query, enqueued_at: float, expires: str, traceparent: s
     headers["expires"] = expires
     body = b"[[]," + _encode(query) + b"," + _NO_CANVAS + b"]"
     return _message(queue_name(query.collection, "query"), headers, body, 1)
+
+
+def _counts(job: bytes, items: int) -> str:
+    return f"{{'job': <{items} items, {len(job)} bytes>}}"
+
+
+def _job_body(job: bytes) -> bytes:
+    return b'[[],{"job":' + job + b"}," + _NO_CANVAS + b"]"
 
 
 def _headers(task: str, collection: str, kwargsrepr: str, enqueued_at: float) -> dict[str, Any]:

@@ -19,6 +19,8 @@ KILLERS = "embedq:killers"
 DEATHS = "embedq:deaths"
 REPORT = "embedq:worker:"
 """Stem, before a process."""
+EPOCH = "embedq:epoch"
+"""String: the epoch of ``embedq.broker``; where it is another, or missing, Redis was emptied or restored."""
 PACE = "embedq:pace:"
 """Stem, before a minute: how often 60 seconds have gone by since the epoch."""
 

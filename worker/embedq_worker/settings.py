@@ -127,6 +127,21 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     exceed the longest time that a message may wait in a queue, and should not be below
     ``dead_letter_text_days``. The lowest of the fleet's counts."""
 
+    outbox_poll: Annotated[float, Meta(ge=0.02, le=60)] = 0.2
+    """Seconds between two looks at the outbox, up to three times as long while nothing is in it. Default 0.2.
+    Too low asks Postgres many times a second in each process; too high delays what is enqueued in SQL by as
+    much."""
+
+    outbox_queue: Count = 200
+    """Messages in a queue, of up to 256 items each, up to which more is sent to it from the outbox. Default
+    200. Too low and workers may run out of work between two looks; too high fills the memory of Redis with
+    what could wait in Postgres, and has more to send again when Redis was emptied."""
+
+    outbox_resend: Annotated[float, Meta(ge=1, le=2_592_000)] = 3_600.0
+    """Seconds after which an item that was sent to Redis, and became nothing since, is sent again, unless
+    messages as old still wait in its queue or its model is paused. Default 3,600. Too low sends twice what is
+    merely slow; too high, and what a Redis lost in a crash or a failover waits for as long."""
+
     drift_hours: Annotated[float, Meta(ge=0, le=8_760)] = 6.0
     """Hours after which a model in use is checked for drift again, with a few fixed texts of some 250 tokens.
     Default 6; 0: only when ``embedq drift check`` asks. Too low pays for calls that find nothing; too high,

@@ -30,7 +30,10 @@ from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.queries import Queries
 from embedq_worker.engine.queue_labels import labels_of
 from embedq_worker.engine.queue_meter import QueueMeters
+from embedq_worker.engine.relay import Relay
+from embedq_worker.engine.relaying import Relaying
 from embedq_worker.engine.scraping import Scraping
+from embedq_worker.engine.sweep import Sweep
 from embedq_worker.engine.taking import Taking
 from embedq_worker.engine.texts import Asker
 from embedq_worker.engine.usage_keeper import UsageKeeper
@@ -86,6 +89,9 @@ class Parts:
         self._drift_check = DriftCheck(
             settings, self._database, served=self._directory.all, dispatcher_of=self._dispatcher
         )
+        relay = Relay(settings, self._database, self._redis, self.is_held)
+        self._relaying = Relaying(relay, self._database.outage)
+        self._sweep = Sweep(self._database)
         self._heard = Pulse()
         self._health = Health(
             patience=settings.worker.message_lease, hub=hub, redis=self._heard, outage=self._database.outage
@@ -113,7 +119,8 @@ class Parts:
             ]
         self._caches.start()
         keeping = Housekeeping(self._database, self._settings.worker)
-        self._tasks += [asyncio.create_task(keeping.run()), asyncio.create_task(self._drift_check.run())]
+        lasting = [keeping.run(), self._drift_check.run(), self._relaying.run(), self._sweep.run()]
+        self._tasks += [asyncio.create_task(work) for work in lasting]
 
     def _may_call(self) -> bool:
         """Not while others may have what is in hand; nor while the answers could not be written."""
@@ -134,7 +141,9 @@ class Parts:
         if served is None:
             return False
         dispatcher = self._dispatchers.get(served.model.id)
-        return dispatcher is not None and dispatcher.is_held(served.collection.name)
+        if dispatcher is None:  # nothing of the model is in hand here
+            return self._usage.purse(served.model).lacks_money(served.collection.name)
+        return dispatcher.is_held(served.collection.name)
 
     async def drain(self) -> None:
         """Release; let calls in flight be answered and written, and make those alone that what is paid needs.
@@ -144,6 +153,7 @@ class Parts:
         """
         self._taking.is_draining = self._health.is_draining = True
         self._drift_check.let_go()
+        self._relaying.let_go()
         if not self._settings.worker.vector_cache_days:
             for pipeline in self._pipelines.values():
                 pipeline.keep_paid()
@@ -161,6 +171,7 @@ class Parts:
         await self._queries.finish()
         await self._caches.finish()
         await self._usage.finish()
+        await self._relaying.finish()
 
     async def _finish_wanted(self) -> None:
         try:

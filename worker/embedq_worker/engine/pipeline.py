@@ -309,6 +309,7 @@ class Pipeline:
             attempts=item.attempts,
             source=item.job.source,
             payload=_payload(item),
+            outbox=((item.id, item.version),) if item.job.is_from_outbox else (),
         )
         self._bury(letter, partial(item.settle, Outcome.DEAD, letter.reason))
 

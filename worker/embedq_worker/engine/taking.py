@@ -25,6 +25,7 @@ from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.queries import Queries, QueryKind
 from embedq_worker.engine.queue_meter import QueueMeters
+from embedq_worker.engine.relayed import is_relayed, items_named, relayed_items
 from embedq_worker.engine.summary import Summary, died_of
 from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
 from embedq_worker.errors import NotAJob, StoreError
@@ -178,6 +179,7 @@ class Taking:
             hold=self._hold,
             finish=delivery.finish,
             spans=delivery.spans,
+            is_from_outbox=is_relayed(delivery.headers),
         )
         for raw, error in read.bad:
             self._bury_item(delivery, job, raw, error)
@@ -196,6 +198,7 @@ class Taking:
             version=version_in(raw, delivery),
             source=job.source,
             payload=as_payload(raw),
+            outbox=items_named([raw]) if job.is_from_outbox else (),
         )
         self._burials.add(letter, partial(job.settle, Outcome.DEAD, letter.reason))
 
@@ -208,6 +211,7 @@ class Taking:
             version=delivery.clock_version,
             attempts=delivery.attempts,
             payload=as_payload(delivery.payload),
+            outbox=relayed_items(delivery.headers, delivery.payload),
         )
         summary: Summary = {"items": 1, Outcome.DEAD: 1}
         died_of(summary, letter.reason)

@@ -49,7 +49,17 @@ class Hold:
 class RunningJob:
     """A job in the engine; calls ``finish`` with the summary when its last item is settled."""
 
-    __slots__ = ("_finish", "_hold", "_remaining", "_summary", "lane", "source", "spans", "started")
+    __slots__ = (
+        "_finish",
+        "_hold",
+        "_remaining",
+        "_summary",
+        "is_from_outbox",
+        "lane",
+        "source",
+        "spans",
+        "started",
+    )
 
     def __init__(
         self,
@@ -60,8 +70,11 @@ class RunningJob:
         finish: Finish,
         hold: Hold | None = None,
         spans: Spans = (),
+        is_from_outbox: bool = False,
     ) -> None:
         self.lane = lane
+        self.is_from_outbox = is_from_outbox
+        """Whether its items have rows in the outbox, which go with what becomes of them."""
         self.spans = spans
         """Of its message, if that is traced."""
         self.source = source

@@ -184,7 +184,7 @@ class WriteQueue:
         async def once() -> set[str] | RowsLocked:
             try:
                 with WRITE_TIME.time(), TRACES.write(self._name, len(groups), _spans(groups)):
-                    return await work([_row(group[0]) for group in groups])
+                    return await work([_row(group) for group in groups])
             except RowsLocked as error:  # others of the batch need not wait
                 return error
 
@@ -288,7 +288,8 @@ def _code(error: Exception) -> str:
     return "unexpected"
 
 
-def _row(item: RunningItem) -> Row:
+def _row(group: Rivals) -> Row:
+    item = group[0]
     return Row(
         id=item.id,
         version=item.version,
@@ -297,4 +298,5 @@ def _row(item: RunningItem) -> Row:
         metadata=msgspec.json.encode(item.metadata) if item.metadata else None,
         tokens=item.tokens,
         truncated=item.truncated,
+        is_from_outbox=any(each.job.is_from_outbox for each in group),
     )

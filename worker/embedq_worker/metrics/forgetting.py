@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Histogram
 
-from embedq_worker.metrics import dead_letters, items, tokens, writes
+from embedq_worker.metrics import dead_letters, items, outbox, tokens, writes
 
 _OF_COLLECTIONS: tuple[Counter | Histogram, ...] = (
     items.ITEMS,
@@ -15,6 +15,7 @@ _OF_COLLECTIONS: tuple[Counter | Histogram, ...] = (
     tokens.COST,
     writes.ROWS,
     dead_letters.DEAD_LETTERS,
+    outbox.RELAYED,
 )
 
 

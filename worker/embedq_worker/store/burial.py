@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from embedq_sql import statement
-from embedq_worker.store.database import Database
+from embedq_worker.store.database import Connection, Database
 
 _BURY = statement("bury")
 _LONGEST = 200
@@ -34,6 +34,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     parameter: str | None = None
     attempts: int = 0
     source: str | None = None
+    outbox: tuple[tuple[str, int], ...] = ()
+    """Ids and versions of the collection's items that came by the outbox: their rows go with the letter."""
 
     @property
     def reason(self) -> str:
@@ -48,8 +50,21 @@ async def bury(database: Database, letters: Sequence[DeadLetter]) -> None:
     what the driver raises for a letter that cannot be stored; nothing is written then.
     """
     async with database.connection() as connection, connection.transaction():
-        for letter in letters:
-            await connection.execute(_BURY, _fields(letter))
+        await bury_in(connection, letters)
+
+
+async def bury_in(connection: Connection, letters: Sequence[DeadLetter]) -> None:
+    """Likewise in a transaction of the caller, with rows of the outbox that the letters settle.
+
+    Raises the driver's errors.
+    """
+    for letter in letters:
+        await connection.execute(_BURY, _fields(letter))
+    settled = [(letter.collection, *item) for letter in letters for item in letter.outbox]
+    if settled:
+        collections, ids, versions = map(list, zip(*settled, strict=True))
+        wanted = {"collections": collections, "ids": ids, "versions": versions}
+        await connection.execute(statement("settle_buried"), wanted, prepare=False)
 
 
 def stripped(letter: DeadLetter) -> DeadLetter:
@@ -74,6 +89,7 @@ def stripped(letter: DeadLetter) -> DeadLetter:
 
 def _fields(letter: DeadLetter) -> dict[str, object]:
     fields = msgspec.structs.asdict(letter)
+    del fields["outbox"]
     fields["class"] = fields.pop("cause")
     for name in ("code", "parameter", "source"):
         fields[name] = fields[name] and fields[name][:_LONGEST]

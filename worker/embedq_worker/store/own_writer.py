@@ -77,7 +77,10 @@ class OwnWriter(Writer):
         async with self._database.connection() as connection, connection.transaction():
             await self._held.hold(connection)
             stored = await self._rows.look_up(connection, [row.id for row in ordered])
-            return await self._touch_versions(connection, [row for row in ordered if stored.get(row.id)])
+            kept = [row for row in ordered if stored.get(row.id)]
+            touched = await self._touch_versions(connection, kept)
+            await self._settle_outbox(connection, [row for row in kept if row.id in touched])
+            return touched
 
     async def _put_parts(self, connection: Connection, batch: Sequence[Row], superseded: set[str]) -> None:
         try:

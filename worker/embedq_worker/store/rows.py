@@ -60,6 +60,8 @@ class Row(msgspec.Struct, frozen=True):
     tokens: int = 0
     truncated: bool = False
     """Whether the vector is that of a text that was cut."""
+    is_from_outbox: bool = False
+    """Whether the id may have rows in the outbox, which go with the write."""
 
 
 class Filled(msgspec.Struct, frozen=True):

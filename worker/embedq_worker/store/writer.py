@@ -12,6 +12,7 @@ connection.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from psycopg import sql
 
@@ -93,15 +94,11 @@ class Writer:
                     "metadata": [(row.metadata or b"{}").decode() for row in kept],
                 },
             )
+            await self._settle_outbox(connection, kept)
             return touched
 
     async def _touch_versions(self, connection: Connection, batch: Sequence[Row]) -> set[str]:
-        wanted = {
-            "ids": [row.id for row in batch],
-            "versions": [row.version for row in batch],
-            "hashes": [row.content_hash for row in batch],
-        }
-        cursor = await connection.execute(self._touch_ledger, {**self._id, **wanted})
+        cursor = await connection.execute(self._touch_ledger, {**self._id, **_orders(batch)})
         return {str(row[0]) for row in await cursor.fetchall()}
 
     async def _prepare(self, connection: Connection) -> None:
@@ -116,7 +113,15 @@ class Writer:
         await cursor.execute(self._advance, {**self._id, "again": self._writes_again})
         superseded = {row.id for row in batch} - {str(row[0]) for row in await cursor.fetchall()}
         await self._put_parts(connection, batch, superseded)
+        await self._settle_outbox(connection, batch)
         return superseded
+
+    async def _settle_outbox(self, connection: Connection, settled: Sequence[Row]) -> None:
+        """Stored or superseded: what of it came by the outbox leaves that in the same transaction."""
+        relayed = [row for row in settled if row.is_from_outbox]
+        if relayed:
+            wanted = {**self._id, **_orders(relayed)}
+            await connection.execute(statement("settle_outbox"), wanted, prepare=False)
 
     async def _put_parts(self, connection: Connection, batch: Sequence[Row], superseded: set[str]) -> None:
         # Where texts are not chunked, no id has rows that its new text would leave behind.
@@ -124,6 +129,15 @@ class Writer:
             await connection.execute(self._remove, {"superseded": list(superseded)})
         if any(row.parts for row in batch):
             await connection.execute(self._put, {"superseded": list(superseded)})
+
+
+def _orders(batch: Sequence[Row]) -> dict[str, list[Any]]:
+    """What orders the writes of each id."""
+    return {
+        "ids": [row.id for row in batch],
+        "versions": [row.version for row in batch],
+        "hashes": [row.content_hash for row in batch],
+    }
 
 
 def _generations(collection: Collection) -> list[str]:
