@@ -81,7 +81,7 @@ constraints: .venv/installed-dev ## Pin the dependencies anew in constraints.txt
 		--no-header --no-annotate --no-emit-index-url --quiet --output-file constraints.txt
 
 clean: ## Remove .venv and all that tools left
-	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench .chaos build dist
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .bench .chaos build dist docs/examples/node/node_modules
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 .venv/installed-dev: pyproject.toml constraints.txt | .venv/bin/pip

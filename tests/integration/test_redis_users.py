@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,33 +18,17 @@ from embedq.broker import Broker
 from embedq.testing import FakeAPI
 from embedq_worker.embedded.valkey import Valkey
 from embedq_worker.flower.overview import read_overview
+from tests.support.redis_users import users_of
 from tests.support.stack import Stack, wait_until
 
 DOCKER = Path(__file__).parents[2] / "docker"
-USERS = ("admin", "worker", "producer", "monitor")
 
 
 @pytest.fixture
 def urls(tmp_path: Path) -> Iterator[dict[str, str]]:
     """The broker's URL for each user, of a server that has no other."""
-    command = [
-        "sh",
-        str(DOCKER / "make-secrets"),
-        str(tmp_path),
-        str(tmp_path),
-        str(DOCKER / "redis/users.acl"),
-    ]
-    subprocess.run(command, check=True, capture_output=True)
     with Valkey() as server:
-        with redis.Redis.from_url(server.url) as client:
-            for line in (tmp_path / "redis/users.acl").read_text().splitlines():
-                client.execute_command("ACL SETUSER", *line.split()[1:])
-        yield {
-            user: (tmp_path / user / "broker_url")
-            .read_text()
-            .replace("redis:6379", f"127.0.0.1:{server.port}")
-            for user in USERS
-        }
+        yield users_of(server, tmp_path)
 
 
 @pytest.fixture

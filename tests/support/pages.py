@@ -70,4 +70,4 @@ def pages() -> list[Page]:
 def _is_foreign(path: Path) -> bool:
     """Whether it lies in a folder of a tool's."""
     folders = path.relative_to(ROOT).parts[:-1]
-    return any(name.startswith(".") or name in ("build", "dist") for name in folders)
+    return any(name.startswith(".") or name in ("build", "dist", "node_modules") for name in folders)
