@@ -16,7 +16,7 @@ SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stack test lint alerts chaos bench bench-limits bench-memory bench-migration bench-reliability bench-sql bench-status screenshots simulate docs constraints clean
+.PHONY: help install demo stack test lint alerts chaos bench bench-import bench-limits bench-memory bench-migration bench-reliability bench-sql bench-status screenshots simulate docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -45,6 +45,9 @@ alerts: .venv/installed-dev ## Cause every failure and see that an alert tells o
 
 bench: .venv/installed-dev ## Measure texts a second and CPU a text against the floor
 	@$(BIN)/python -m tests.bench.run
+
+bench-import: .venv/installed-dev ## Measure how long the bare wheel takes to import
+	@$(BIN)/python -m tests.bench.importing
 
 bench-limits: .venv/installed-dev ## Measure what the limits promise, on real workers; LIMITS_ARGS="kills --quick"
 	@$(BIN)/python -m tests.bench.limits $(LIMITS_ARGS)

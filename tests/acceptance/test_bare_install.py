@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import venv
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from tests.support.bare import bare_environment, run
 
 PROGRAM = """
 import importlib.util, sys
@@ -26,23 +23,10 @@ except embedq.BrokerUnavailable as error:
 """
 
 
-def run(*command: str | Path) -> str:
-    """The output of a command that must succeed."""
-    ended = subprocess.run([str(part) for part in command], capture_output=True, text=True, cwd=ROOT)
-    assert ended.returncode == 0, ended.stdout + ended.stderr
-    return ended.stdout
-
-
 @pytest.fixture(scope="module")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The ``bin`` folder of an environment with nothing but the wheel and what it requires."""
-    folder = tmp_path_factory.mktemp("bare")
-    run(sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", folder, ROOT)
-    (wheel,) = folder.glob("embedq-*.whl")
-    venv.create(folder / "env", with_pip=True)
-    binaries = folder / "env" / "bin"
-    run(binaries / "python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt", wheel)
-    return binaries
+    return bare_environment(tmp_path_factory.mktemp("bare"))
 
 
 @pytest.mark.timeout(300)
