@@ -27,11 +27,13 @@ from embedq.errors import (
 )
 
 if TYPE_CHECKING:
+    from embedq.async_producer import AsyncProducer
     from embedq.outbox import delete_in, enqueue_in, enqueue_many_in
     from embedq.producer import Producer
     from embedq.query import QueryVector
 
 __all__ = [
+    "AsyncProducer",
     "BrokerUnavailable",
     "ConfigurationError",
     "EmbedqError",
@@ -54,6 +56,7 @@ __all__ = [
 ]
 
 _LATE = {
+    "AsyncProducer": "async_producer",
     "Producer": "producer",
     "QueryVector": "query",
     "delete_in": "outbox",
@@ -64,7 +67,7 @@ _LATE = {
 
 
 def __getattr__(name: str) -> object:
-    """``Producer``, ``QueryVector`` and the calls of the outbox, from their modules."""
+    """The producers, ``QueryVector`` and the calls of the outbox, from their modules."""
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     found: object = getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -1,23 +1,24 @@
 """The connection to Redis: opened when first needed, retried for a few seconds, foreign errors wrapped.
 
-kombu reads the URL, so that a producer takes the same ones as a worker (``redis://``, ``rediss://``,
-``redis+socket://``, ``sentinel://``); only the plainest is read without it, since importing kombu takes as
-long as many a command. The commands go through a connection pool, from which each call takes a connection of
-its own, so that threads do not wait for each other.
+The commands go through a connection pool, from which each call takes a connection of its own, so that threads
+do not wait for each other.
 """
 
 from __future__ import annotations
 
-import random
-import re
 import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from embedq.contract import MAX_WAKE_TOKENS, UNACKED_KEY, WAKE_KEY
-from embedq.errors import BrokerUnavailable, ConfigurationError
+from embedq.address import Address
+from embedq.errors import EmbedqError
+from embedq.publishing import Published, publish
+from embedq.query import Deadline
+from embedq.retries import Attempts, foreign_errors, is_demoted
+from embedq.script import not_there
+from embedq.steps import Command, Evaluate, Pause, Step, Steps
 
 if TYPE_CHECKING:
     import redis
@@ -26,234 +27,152 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-RETRY_SECONDS = 3.0
-"""How long lost or refused connections are tried again before ``BrokerUnavailable``."""
-SOCKET_SECONDS = 5.0
-"""How long one answer of Redis is waited for; above ``BLOCK_SECONDS``."""
-_HEALTH_CHECK_SECONDS = 25
-"""After so long without a command a connection is tried before it is used, as by kombu."""
-BLOCK_SECONDS = 2.0
-"""How long Redis is asked to block for a reply at a time."""
-_PLAIN = re.compile(r"redis://[^/?#]+(/\d*)?")
-"""A URL that redis-py reads as kombu does."""
-_SCHEMES = ("redis", "rediss", "redis+socket", "socket", "unix", "sentinel")
-
-
-def checking_certificates(url: str) -> str:
-    """The URL of a broker over TLS such that kombu checks the server's certificate, which it does not by
-    itself; one that says something of ``ssl_cert_reqs`` is left as it is."""
-    if not url.startswith("rediss://") or "ssl_cert_reqs=" in url:
-        return url
-    return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
+GRACE_SECONDS = 0.5
+"""How much later than a deadline Redis' answer to a blocking command may come."""
 
 
 class Broker:
-    """Redis by its URL; ``prefix`` stands before every key (kombu's ``global_keyprefix``). Thread-safe."""
+    """Redis by its address; ``prefix`` before every key is kombu's ``global_keyprefix``. Thread-safe."""
 
-    def __init__(self, url: str, prefix: str = "") -> None:
-        scheme = url.partition("://")[0]
-        if scheme not in _SCHEMES:
-            raise ConfigurationError(
-                f"the broker URL has the scheme {scheme[:20]!r}, not one of {', '.join(_SCHEMES)}; "
-                "give it as redis://host:6379/0"
-            )
-        self._url = checking_certificates(url)
+    def __init__(self, address: Address | str, prefix: str = "") -> None:
+        self._address = Address(address) if isinstance(address, str) else address
         self._prefix = prefix
         self._lock = threading.Lock()
-        self._connection: Any = None
         self._redis: redis.Redis | None = None
 
     def __repr__(self) -> str:
-        return f"<Broker {self._url.partition('://')[0]}>"
+        return f"<Broker {self._address.scheme}>"
 
     def key(self, name: str) -> str:
         """The name with the prefix before it."""
         return self._prefix + name
 
-    def time_us(self) -> int:
-        """The broker's clock: microseconds since the epoch."""
-        seconds, microseconds = self.call(lambda client: client.time())
-        return int(seconds) * 1_000_000 + int(microseconds)
-
-    def queue_length(self, queue: str) -> int:
-        """Messages in a queue, those in hand not among them."""
-        return int(self.call(lambda client: client.llen(self.key(queue))))
-
-    def waiting(self, queue: str) -> tuple[int, int]:
-        """Messages in a queue, and messages in hand of all queues, seen at one moment."""
-
-        def ask(client: redis.Redis) -> list[Any]:
-            with client.pipeline(transaction=True) as pipe:
-                pipe.llen(self.key(queue))
-                pipe.hlen(self.key(UNACKED_KEY))
-                return list(pipe.execute())
-
-        queued, in_hand = self.call(ask)
-        return int(queued), int(in_hand)
-
-    def publish(self, messages: Sequence[Message], *, wake: bool = False) -> None:
-        """Push messages to their queues in one transaction: all of them, or none.
-
-        After a lost connection they are pushed again, perhaps for the second time; versions make that
-        harmless. ``wake`` also wakes a worker that waits for work.
-        """
-
-        def push(client: redis.Redis) -> None:
-            with client.pipeline(transaction=len(messages) > 1 or wake) as pipe:
-                for message in messages:
-                    pipe.lpush(self.key(message.queue), message.payload)
-                if wake:
-                    pipe.lpush(self.key(WAKE_KEY), b"1")
-                    pipe.ltrim(self.key(WAKE_KEY), 0, MAX_WAKE_TOKENS - 1)
-                pipe.execute()
-
-        self.call(push)
+    def publish(self, messages: Sequence[Message]) -> Published:
+        """Push messages of one queue, each once. Raises ``BrokerUnavailable``."""
+        return self.run(publish(messages, self._prefix))
 
     def hash(self, name: str) -> dict[bytes, bytes]:
         """A whole hash."""
         fields: Any = self.call(lambda client: client.hgetall(self.key(name)))
         return dict(fields)
 
-    def pop(self, name: str, timeout: float) -> bytes | None:
-        """The first element that a list gets within ``timeout`` seconds."""
-        deadline = time.monotonic() + timeout
-        while (left := deadline - time.monotonic()) > 0:
-            # Redis takes 0 for "for ever".
-            popped = self.call(partial(self._pop_once, self.key(name), max(0.01, min(left, BLOCK_SECONDS))))
-            if popped is not None:
-                return popped
-        return None
+    def run(self, steps: Steps[T], deadline: Deadline | None = None) -> T:
+        """Take the steps of a rule, one after the other, and return its result.
 
-    @staticmethod
-    def _pop_once(key: str, seconds: float, client: redis.Redis) -> bytes | None:
-        popped: Any = client.blpop([key], seconds)
-        return bytes(popped[1]) if popped is not None else None
+        Raises what the rule raises, and ``BrokerUnavailable``, which the rule hears of.
+        """
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = self._take(step, deadline)
+                except EmbedqError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
-    def call(self, command: Callable[[redis.Redis], T]) -> T:
-        """Run ``command`` with a client, again while the connection fails, for ``RETRY_SECONDS`` at most.
+    def _take(self, step: Step, deadline: Deadline | None) -> object:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        return self.call(partial(_execute, step, deadline), deadline)
+
+    def call(self, command: Callable[[redis.Redis], T], deadline: Deadline | None = None) -> T:
+        """Run ``command`` with a client, again while the connection fails, for a few seconds at most.
 
         Raises ``BrokerUnavailable``. Commands must bear to be run twice.
         """
-        deadline = time.monotonic() + RETRY_SECONDS
-        pause = 0.05
+        attempts = Attempts(self._address.where, deadline.at if deadline else None)
         while True:
             try:
                 return command(self._client())
-            except self._foreign_errors() as raised:
-                error = _unwrapped(raised)
-                self._leave_demoted(error)
-                if not self._is_connection_loss(error) or time.monotonic() + pause > deadline:
-                    raise self._unavailable(error) from _without_arguments(error)
-            time.sleep(random.uniform(pause / 2, pause))  # noqa: S311 # jitter, no secret
-            pause = min(pause * 2, 1.0)
-
-    def _leave_demoted(self, error: Exception) -> None:
-        """After a failover the address leads to the new master; what is open stays with the old one."""
-        import redis
-
-        client = self._redis
-        if isinstance(error, redis.ReadOnlyError) and client is not None:
-            client.connection_pool.disconnect(inuse_connections=False)
+            except foreign_errors() as error:
+                if is_demoted(error) and self._redis is not None:
+                    self._redis.connection_pool.disconnect(inuse_connections=False)
+                pause = attempts.pause(error)
+            time.sleep(pause)
 
     def close(self) -> None:
         """Close the connections; the next call opens new ones."""
         with self._lock:
-            connection, self._connection, self._redis = self._connection, None, None
-        if connection is not None:
-            connection.close()
+            client, self._redis = self._redis, None
+        if client is not None:
+            client.close()
+            client.connection_pool.disconnect()
 
     def _client(self) -> redis.Redis:
         client = self._redis
-        if client is not None:
-            return client
-        connection, client = self._open()
-        with self._lock:
-            if self._redis is None:
-                self._connection, self._redis = connection, client
-                return client
-            first = self._redis
-        connection.close()  # another thread was first
-        return first
+        if client is None:
+            with self._lock:
+                client = self._redis = self._redis or self._open()
+        return client
 
-    def _open(self) -> tuple[Any, redis.Redis]:
+    def _open(self) -> redis.Redis:
         # Imported late: `import embedq` stays quick in services that rarely enqueue.
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
-        sockets = {
-            "socket_timeout": SOCKET_SECONDS,
-            "socket_connect_timeout": RETRY_SECONDS,
-            "socket_keepalive": True,
-        }
-        if _PLAIN.fullmatch(self._url):
-            client = redis.Redis.from_url(self._url, health_check_interval=_HEALTH_CHECK_SECONDS, **sockets)
-            return client, client
-        # The retries are ours.
-        options = {**sockets, "max_retries": 1, "interval_start": 0, "interval_step": 0}
-        connection = _kombu().Connection(self._url, transport_options=options)
+        options = {**self._address.options, "retry": Retry(NoBackoff(), 0)}
+        if self._address.scheme != "sentinel":
+            return redis.Redis.from_url(self._address.url, **options)
+        from redis.sentinel import Sentinel
+
+        sentinel: Any = Sentinel
+        master: redis.Redis = sentinel(self._address.sentinels, **options).master_for(**self._address.master)
+        return master
+
+
+def _execute(step: Step, deadline: Deadline | None, client: redis.Redis) -> object:
+    """One attempt at a step, over a connection of its own."""
+    if isinstance(step, Command):
+        return _exchange(client, step.words, deadline)
+    if isinstance(step, Evaluate):
+        script, words = step.script, (len(step.keys), *step.keys, *step.arguments)
         try:
-            return connection, redis.Redis(connection_pool=connection.default_channel.pool)
-        except ValueError as error:
-            connection.close()
-            raise ConfigurationError(f"the broker URL cannot be used: {error}") from None
-        except BaseException:
-            connection.close()
-            raise
-
-    @staticmethod
-    def _foreign_errors() -> tuple[type[Exception], ...]:
-        import redis
-
-        return redis.RedisError, _kombu().exceptions.OperationalError, OSError
-
-    @staticmethod
-    def _is_connection_loss(error: Exception) -> bool:
-        """Whether trying again may help, where Redis has not answered no."""
-        import redis
-
-        if isinstance(error, redis.ReadOnlyError | redis.BusyLoadingError):
-            return True  # it fails over, or starts
-        return not isinstance(error, redis.ResponseError | redis.DataError | redis.AuthenticationError)
-
-    def _unavailable(self, error: Exception) -> BrokerUnavailable:
-        where = self._where()
-        if self._is_connection_loss(error):
-            return BrokerUnavailable(
-                f"Redis at {where} did not answer for {RETRY_SECONDS:g} s ({type(error).__name__}): "
-                "start it, or check EMBEDQ_BROKER_URL; what was being enqueued may or may not have arrived, "
-                "enqueueing it again is safe"
-            )
-        return BrokerUnavailable(
-            f"Redis at {where} refused a command ({_code(error)}): check its memory, this user's rights "
-            "and the password in EMBEDQ_BROKER_URL"
-        )
-
-    def _where(self) -> str:
-        """The URL without what may be secret: user, password, parameters."""
-        return re.sub(r"(?<=://).*@", "", self._url).partition("?")[0]
+            return _exchange(client, ("EVALSHA", script.digest, *words), deadline)
+        except not_there():
+            return _exchange(client, ("EVAL", script.text, *words), deadline)
+    assert not isinstance(step, Pause)
+    pipe: Any
+    with client.pipeline(transaction=True) as pipe:
+        for command in step.commands:
+            pipe.execute_command(*command.words)
+        answers: list[object] = pipe.execute()
+        return answers
 
 
-def _kombu() -> Any:
-    """kombu, which has no types, imported late."""
-    import kombu
-    import kombu.exceptions
-
-    return kombu
-
-
-def _unwrapped(error: Exception) -> Exception:
-    """The error of Redis that kombu wrapped, if it wrapped one."""
+def _exchange(client: Any, words: Sequence[Any], deadline: Deadline | None) -> object:
+    """Send a command and read its answer: what ``execute_command`` does, at half the cost and in time."""
     import redis
 
-    cause = error.__cause__
-    return cause if isinstance(cause, redis.RedisError) else error
+    pool: Any = client.connection_pool
+    connection = _checked_out(pool)
+    try:
+        connection.send_packed_command([_packed(words)], check_health=deadline is None)
+        if deadline is not None and not connection.can_read(deadline.left + GRACE_SECONDS):
+            raise redis.TimeoutError("no answer before the deadline")
+        return client.parse_response(connection, words[0])
+    except redis.ResponseError:
+        raise
+    except BaseException:
+        connection.disconnect()  # its answer may come yet, and is nobody else's
+        raise
+    finally:
+        pool.release(connection)
 
 
-def _code(error: Exception) -> str:
-    """Redis's short code, such as ``OOM``, or the error's class: never arguments of a command."""
-    first = str(error).rpartition("caused error: ")[2].partition(" ")[0]
-    return first if first.isalpha() and first.isupper() else type(error).__name__
+def _packed(words: Sequence[str | bytes | float]) -> bytes:
+    """A command as Redis reads it; redis-py's own packing costs as much as a small item's message."""
+    parts = [word if isinstance(word, bytes) else str(word).encode() for word in words]
+    return b"*%d\r\n" % len(parts) + b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
-def _without_arguments(error: Exception) -> Exception | None:
-    """The cause to show: redis-py quotes the failed command of a pipeline, and with it the message."""
-    return None if "Command #" in str(error) else error
+def _checked_out(pool: Any) -> Any:
+    try:
+        return pool.get_connection()
+    except TypeError:  # redis-py before 5.3 wants the command's name
+        return pool.get_connection("_")

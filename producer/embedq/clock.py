@@ -11,6 +11,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from embedq.steps import Command, Steps
+
 REMEASURE_SECONDS = 60.0
 """Age at which the offset is measured again: after a suspended host or a fail-over it is another."""
 _SAMPLES = 3
@@ -40,20 +42,23 @@ class BrokerClock:
         measured_at = self._measured_at
         return measured_at is None or self._local() - measured_at > REMEASURE_SECONDS * 1e6
 
-    def measure(self, read_broker: Callable[[], int]) -> None:
-        """Measure the offset: ``read_broker`` asks the broker for its microseconds since the epoch.
+    def measure(self) -> Steps[None]:
+        """Measure the offset.
 
         The broker read its clock about half a round trip before the answer came; of several samples the one
         with the shortest round trip errs least.
         """
-        _, offset = min(self._sample(read_broker) for _ in range(_SAMPLES))
+        best = yield from self._sample()
+        for _ in range(_SAMPLES - 1):
+            best = min(best, (yield from self._sample()))
         with self._lock:
-            self._offset = offset
+            _, self._offset = best
             self._measured_at = self._local()
 
-    def _sample(self, read_broker: Callable[[], int]) -> tuple[int, int]:
+    def _sample(self) -> Steps[tuple[int, int]]:
         asked = self._local()
-        broker = read_broker()
+        seconds, microseconds = yield Command(("TIME",))
+        broker = int(seconds) * 1_000_000 + int(microseconds)
         answered = self._local()
         return answered - asked, broker - (asked + answered) // 2
 

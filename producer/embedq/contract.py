@@ -125,6 +125,11 @@ def reply_key(task_id: str) -> str:
     return f"embedq:reply:{task_id}"
 
 
+def sent_key(task_id: str) -> str:
+    """The Redis key that says for some seconds that this message was pushed, and the others of its group."""
+    return f"embedq:sent:{task_id}"
+
+
 def check_item(item: Item, versions: Versions = "clock") -> None:
     """Hold an item against the rules that its types do not carry.
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from datetime import UTC, datetime
 
 import msgspec
 
-from embedq.broker import Broker
 from embedq.clock import BrokerClock
 from embedq.contract import MAX_MESSAGE_BYTES, Item, Query, QueryReply, check_item, reply_key
-from embedq.errors import InvalidItem, QueryFailed, QueryTimeout
+from embedq.errors import ConfigurationError, InvalidItem, QueryFailed, QueryTimeout
 from embedq.messages import query_message
+from embedq.publishing import publish
+from embedq.steps import Command, Steps
 
+BLOCK_SECONDS = 2.0
+"""How long Redis is asked to block for a reply at a time; below the time that an answer is waited for."""
 _NAMED = "(query)"
 """Stands for the id that a query does not have, in the errors about its text."""
 
@@ -30,34 +34,52 @@ class QueryVector(list[float]):
         self.generation = generation
 
 
+class Deadline:
+    """The end of a call, ``timeout`` seconds after it began, by the monotonic clock."""
+
+    def __init__(self, timeout: float) -> None:
+        if not timeout > 0:
+            raise ConfigurationError(f"timeout is {timeout}; give seconds above 0")
+        self.timeout = timeout
+        self.at = time.monotonic() + timeout
+
+    @property
+    def left(self) -> float:
+        """Seconds; 0 when it is over."""
+        return max(0.0, self.at - time.monotonic())
+
+
 def ask(
-    broker: Broker,
     clock: BrokerClock,
     collection: str,
     text: str,
-    timeout: float,
+    deadline: Deadline,
+    prefix: str = "",
     traceparent: str | None = None,
-) -> QueryVector:
-    """The vector of ``text``, within ``timeout`` seconds.
+) -> Steps[QueryVector]:
+    """The vector of ``text``.
 
     Raises ``InvalidItem``, ``QueryFailed``, ``QueryTimeout`` and ``BrokerUnavailable``.
     """
-    _check(text)
     now = clock.now()
     # The limit is the asker's: a worker that fetches the message later lets it go.
-    expires = datetime.fromtimestamp(now / 1e6 + timeout, UTC).isoformat()
+    expires = datetime.fromtimestamp(now / 1e6 + deadline.left, UTC).isoformat()
     message = query_message(Query(1, collection, text), now / 1e6, expires, traceparent)
-    broker.publish([message], wake=True)
-    answer = broker.pop(reply_key(message.task_id), timeout)
-    if answer is None:
-        raise QueryTimeout(
-            f"no worker answered a query of collection {collection!r} within {timeout:g} s: "
-            "see `embedq status` whether one runs and serves it, or give a longer timeout"
-        )
-    return _vector(answer)
+    yield from publish([message], prefix, wake=True)
+    while left := deadline.left:
+        # Redis takes 0 for "for ever".
+        seconds = max(0.01, min(left, BLOCK_SECONDS))
+        popped = yield Command(("BLPOP", prefix + reply_key(message.task_id), seconds))
+        if popped is not None:
+            return _vector(popped[1])
+    raise QueryTimeout(
+        f"no worker answered a query of collection {collection!r} within {deadline.timeout:g} s: "
+        "see `embedq status` whether one runs and serves it, or give a longer timeout"
+    )
 
 
-def _check(text: object) -> None:
+def check_query(text: object) -> None:
+    """Hold the text of a query against the rules of a text. Raises ``InvalidItem``."""
     if type(text) is not str:
         raise InvalidItem(_NAMED, "text_type", f"its text is a {type(text).__name__}, not a string")
     check_item(Item(_NAMED, text))

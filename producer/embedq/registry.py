@@ -6,9 +6,9 @@ import time
 
 import msgspec
 
-from embedq.broker import Broker
 from embedq.contract import REGISTRY_KEY, Registered
 from embedq.errors import NoRegistry, UnknownCollection
+from embedq.steps import Command, Steps
 
 FRESH_SECONDS = 30.0
 """How long an answer is believed, and a dropped collection may still be enqueued to."""
@@ -18,15 +18,15 @@ _PUBLISHED = ""
 class Registry:
     """The registered collections by name; read again after ``FRESH_SECONDS``, and at once on a miss.
 
-    Safe to share between threads: they may read at the same time, and each replaces the whole.
+    Safe to share between threads and tasks: they may read at the same time, and each replaces the whole.
     """
 
-    def __init__(self, broker: Broker) -> None:
-        self._broker = broker
+    def __init__(self, prefix: str = "") -> None:
+        self._key = prefix + REGISTRY_KEY
         self._known: dict[str, Registered] = {}
         self._read_at = -FRESH_SECONDS
 
-    def find(self, collection: str) -> Registered:
+    def find(self, collection: str) -> Steps[Registered]:
         """What is registered of ``collection``.
 
         Raises ``UnknownCollection``, ``NoRegistry`` and ``BrokerUnavailable``.
@@ -34,13 +34,14 @@ class Registry:
         found = self._known.get(collection)
         if found is not None and time.monotonic() - self._read_at < FRESH_SECONDS:
             return found
-        known = self._read()
+        known = yield from self._read()
         if collection not in known:
             raise UnknownCollection(collection, known)
         return known[collection]
 
-    def _read(self) -> dict[str, Registered]:
-        fields = {name.decode(): value for name, value in self._broker.hash(REGISTRY_KEY).items()}
+    def _read(self) -> Steps[dict[str, Registered]]:
+        answer: dict[bytes, bytes] = yield Command(("HGETALL", self._key))
+        fields = {name.decode(): value for name, value in answer.items()}
         if not fields:
             raise NoRegistry
         fields.pop(_PUBLISHED, None)

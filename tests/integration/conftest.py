@@ -9,6 +9,7 @@ import pytest
 
 from embedq.testing import FakeAPI
 from embedq_worker.store.connections import Connection, connect
+from tests.support.producers import KINDS, Kind
 from tests.support.stack import Stack
 
 
@@ -25,3 +26,10 @@ def connection(database_url: str) -> Iterator[Connection]:
     """A connection to a migrated database."""
     with connect(database_url) as opened:
         yield opened
+
+
+@pytest.fixture(params=KINDS, ids=["threads", "asyncio"])
+def kind(request: pytest.FixtureRequest) -> Kind:
+    """``Producer``, and ``AsyncProducer`` behind the same methods."""
+    made: Kind = request.param
+    return made

@@ -15,6 +15,7 @@ from celery import Celery
 
 from embedq import ConfigurationError, InvalidItem, Item, NoRegistry, Producer, QueueFull, UnknownCollection
 from embedq.contract import EMBED_TASK, ENQUEUED_AT_HEADER, REGISTRY_KEY
+from tests.support.producers import Kind
 from tests.support.queued import Message, body, items, jobs, messages, register
 
 SECRET = "what the customer wrote"
@@ -29,9 +30,9 @@ def client(broker_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def producer(broker_url: str, client: redis.Redis) -> Iterator[Producer]:  # noqa: ARG001 # the registry
+def producer(broker_url: str, client: redis.Redis, kind: Kind) -> Iterator[Producer]:  # noqa: ARG001 # the registry
     """A producer that knows both collections."""
-    with Producer(broker_url, source="shop-service") as one:
+    with kind(broker_url, source="shop-service") as one:
         yield one
 
 
@@ -56,11 +57,10 @@ def test_lanes_have_their_queues(producer: Producer, client: redis.Redis) -> Non
         producer.enqueue("docs", id="42", text="text", lane="query")
 
 
-def test_the_message_is_that_of_a_celery_client(
-    producer: Producer, client: redis.Redis, broker_url: str
-) -> None:
+def test_the_message_is_that_of_a_celery_client(client: redis.Redis, broker_url: str) -> None:
     """Envelope, headers and properties have the keys, types and settings that Celery's own client writes."""
-    producer.enqueue("docs", id="42", text="text")
+    with Producer(broker_url, source="shop-service") as producer:
+        producer.enqueue("docs", id="42", text="text")
     ours = messages(client, "embedq.docs")[0]
     with Celery(broker=broker_url, set_as_current=False) as app:
         job = body(ours)[1]["job"]
@@ -226,9 +226,9 @@ def test_the_registry_is_cached(producer: Producer, client: redis.Redis) -> None
     assert client.llen("embedq.docs") == 2
 
 
-def test_no_registry_is_its_own_error(broker_url: str) -> None:
+def test_no_registry_is_its_own_error(broker_url: str, kind: Kind) -> None:
     """An empty Redis raises ``NoRegistry``; an empty registry knows that no collection exists."""
-    with Producer(broker_url) as producer, redis.Redis.from_url(broker_url) as client:
+    with kind(broker_url) as producer, redis.Redis.from_url(broker_url) as client:
         with pytest.raises(NoRegistry, match="check=False"):
             producer.enqueue("docs", id="42", text="text")
         register(client)
@@ -236,9 +236,9 @@ def test_no_registry_is_its_own_error(broker_url: str) -> None:
             producer.enqueue("docs", id="42", text="text")
 
 
-def test_without_the_check(broker_url: str) -> None:
+def test_without_the_check(broker_url: str, kind: Kind) -> None:
     """``check=False`` needs no registry: given versions pass, missing ones come from the clock."""
-    with Producer(broker_url, check=False) as producer, redis.Redis.from_url(broker_url) as client:
+    with kind(broker_url, check=False) as producer, redis.Redis.from_url(broker_url) as client:
         producer.enqueue("docs", id="1", text="text", version=7)
         producer.enqueue("docs", id="2", text="text")
         first, second = items(client, "embedq.docs")
@@ -250,9 +250,9 @@ def test_without_the_check(broker_url: str) -> None:
             producer.enqueue("docs; drop", id="42", text="text")
 
 
-def test_a_full_queue(broker_url: str, client: redis.Redis) -> None:
+def test_a_full_queue(broker_url: str, client: redis.Redis, kind: Kind) -> None:
     """The queue is filled to the limit and not above; the error says how many items it took."""
-    with Producer(broker_url, max_queue_length=3) as producer:
+    with kind(broker_url, max_queue_length=3) as producer:
         with pytest.raises(QueueFull, match="3 messages") as refused:
             producer.enqueue_many("docs", (Item(str(number), "text") for number in range(256 * 5)))
         assert refused.value.enqueued == 256 * 3
@@ -265,10 +265,10 @@ def test_a_full_queue(broker_url: str, client: redis.Redis) -> None:
         producer.enqueue("docs", id="43", text="text", lane="bulk")
 
 
-def test_a_queue_that_fills_midway(broker_url: str, client: redis.Redis) -> None:
+def test_a_queue_that_fills_midway(broker_url: str, client: redis.Redis, kind: Kind) -> None:
     """The stream ends at the first refusal: nothing behind it is read or tried, and ``enqueued`` is true."""
     stream = iter([Item(str(number), "x" * 900_000) for number in range(20)])
-    with Producer(broker_url, max_queue_length=2) as producer, pytest.raises(QueueFull) as refused:
+    with kind(broker_url, max_queue_length=2) as producer, pytest.raises(QueueFull) as refused:
         producer.enqueue_many("docs", stream)
 
     assert refused.value.enqueued == 2
@@ -277,9 +277,9 @@ def test_a_queue_that_fills_midway(broker_url: str, client: redis.Redis) -> None
     assert len(list(stream)) > 10
 
 
-def test_threads_share_a_producer(producer: Producer, client: redis.Redis) -> None:
+def test_threads_share_a_producer(broker_url: str, client: redis.Redis) -> None:
     """Eight threads enqueue at once: nothing is lost, no version is given twice."""
-    with ThreadPoolExecutor(8) as pool:
+    with Producer(broker_url) as producer, ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: producer.enqueue("docs", id=str(number), text="text"), range(400)))
     arrived = items(client, "embedq.docs")
 

@@ -16,6 +16,7 @@ from celery import Celery
 
 from embedq import BrokerUnavailable, ConfigurationError, Item, Producer
 from embedq.contract import EMBED_TASK
+from tests.support.producers import Kind
 from tests.support.queued import items, register
 
 SECRET = "what the customer wrote"
@@ -38,9 +39,9 @@ def client(broker_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def producer(broker_url: str, client: redis.Redis) -> Iterator[Producer]:  # noqa: ARG001 # the registry
+def producer(broker_url: str, client: redis.Redis, kind: Kind) -> Iterator[Producer]:  # noqa: ARG001 # the registry
     """A producer that knows both collections."""
-    with Producer(broker_url, source="shop-service") as one:
+    with kind(broker_url, source="shop-service") as one:
         yield one
 
 
@@ -79,12 +80,12 @@ class Doorway(threading.Thread):
                     both[ready].sendall(data)
 
 
-def test_a_broker_that_comes_late(broker_url: str, client: redis.Redis) -> None:
+def test_a_broker_that_comes_late(broker_url: str, client: redis.Redis, kind: Kind) -> None:
     """A broker that is away for a second costs that second, not an error."""
     doorway = Doorway(urlsplit(broker_url).port or 6379, delay=1.0)
     doorway.start()
     try:
-        with Producer(f"redis://127.0.0.1:{doorway.port}/0") as producer:
+        with kind(f"redis://127.0.0.1:{doorway.port}/0") as producer:
             producer.enqueue("docs", id="42", text="text")
     finally:
         doorway.close()
@@ -92,11 +93,11 @@ def test_a_broker_that_comes_late(broker_url: str, client: redis.Redis) -> None:
     assert [item.id for item in items(client, "embedq.docs")] == ["42"]
 
 
-def test_an_unreachable_broker() -> None:
+def test_an_unreachable_broker(kind: Kind) -> None:
     """It is an error of its own within a few seconds, that names the place and hides the password."""
     started = time.monotonic()
     with (
-        Producer(f"redis://:hunter2@127.0.0.1:{free_port()}/0") as producer,
+        kind(f"redis://:hunter2@127.0.0.1:{free_port()}/0") as producer,
         pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1.*EMBEDQ_BROKER_URL") as refused,
     ):
         producer.enqueue("docs", id="42", text="text")
@@ -129,11 +130,11 @@ def test_lost_connections_are_made_again(producer: Producer, client: redis.Redis
     assert [item.id for item in items(client, "embedq.docs")] == ["1", "2"]
 
 
-def test_a_wrong_password(broker_url: str) -> None:
+def test_a_wrong_password(broker_url: str, kind: Kind) -> None:
     """A refused password is not retried, and not shown."""
     url = broker_url.replace("redis://", "redis://nobody:hunter2@")
     started = time.monotonic()
-    with Producer(url) as producer, pytest.raises(BrokerUnavailable) as refused:
+    with kind(url) as producer, pytest.raises(BrokerUnavailable) as refused:
         producer.enqueue("docs", id="42", text="text")
 
     assert "hunter2" not in str(refused.value)
@@ -148,32 +149,32 @@ def test_a_wrong_password(broker_url: str) -> None:
         ("redis://localhost/nought", "cannot be used"),
     ],
 )
-def test_a_wrong_url(url: str, problem: str) -> None:
+def test_a_wrong_url(url: str, problem: str, kind: Kind) -> None:
     """What cannot be a Redis is a mistake of the configuration."""
-    with pytest.raises(ConfigurationError, match=problem), Producer(url) as producer:
+    with pytest.raises(ConfigurationError, match=problem), kind(url) as producer:
         producer.enqueue("docs", id="42", text="text")
 
 
 def test_the_environment_names_the_broker(
-    broker_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+    broker_url: str, client: redis.Redis, monkeypatch: pytest.MonkeyPatch, kind: Kind
 ) -> None:
     """``EMBEDQ_BROKER_URL`` and ``EMBEDQ_KEY_PREFIX`` are the defaults; without a URL it says so."""
     register(client, "team:", docs="clock")
     monkeypatch.setenv("EMBEDQ_BROKER_URL", broker_url)
     monkeypatch.setenv("EMBEDQ_KEY_PREFIX", "team:")
-    with Producer() as producer:
+    with kind() as producer:
         producer.enqueue("docs", id="42", text="text")
     monkeypatch.delenv("EMBEDQ_BROKER_URL")
 
     assert client.llen("team:embedq.docs") == 1
     with pytest.raises(ConfigurationError, match="EMBEDQ_BROKER_URL"):
-        Producer()
+        kind()
 
 
-def test_kombu_reads_prefixed_messages(broker_url: str, client: redis.Redis) -> None:
+def test_kombu_reads_prefixed_messages(broker_url: str, client: redis.Redis, kind: Kind) -> None:
     """A Celery consumer with the same prefix gets the job: the messages are normal ones."""
     register(client, "team:", docs="clock")
-    with Producer(broker_url, key_prefix="team:") as producer:
+    with kind(broker_url, key_prefix="team:") as producer:
         producer.enqueue("docs", id="42", text="tëxt")
     with Celery(broker=broker_url, set_as_current=False) as app:
         app.conf.broker_transport_options = {"global_keyprefix": "team:"}

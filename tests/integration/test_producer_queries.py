@@ -15,6 +15,7 @@ import redis
 
 from embedq import InvalidItem, Producer, QueryFailed, QueryTimeout
 from embedq.contract import QUERY_TASK, WAKE_KEY, QueryReply, reply_key
+from tests.support.producers import Kind
 from tests.support.queued import Message, body, register
 
 SECRET = "what the customer wrote"
@@ -29,9 +30,9 @@ def client(broker_url: str) -> Iterator[redis.Redis]:
 
 
 @pytest.fixture
-def producer(broker_url: str, client: redis.Redis) -> Iterator[Producer]:  # noqa: ARG001 # the registry
+def producer(broker_url: str, client: redis.Redis, kind: Kind) -> Iterator[Producer]:  # noqa: ARG001 # the registry
     """A producer that knows both collections."""
-    with Producer(broker_url, source="shop-service") as one:
+    with kind(broker_url, source="shop-service") as one:
         yield one
 
 

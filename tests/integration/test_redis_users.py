@@ -107,7 +107,9 @@ REFUSED = {
         "HGETALL embedq:model:text-embedding-3-small",
         "HSET embedq:model:text-embedding-3-small:settings max_concurrency 1",
         "GET embedq:last_beat",
-        "EVAL return(1) 0",
+        "EVAL return(1) 1 embedq:unacked",
+        "GET embedq.docs",
+        "SCRIPT FLUSH",
         "KEYS *",
         "SCAN 0",
         "PUBLISH /0.celery.pidbox x",
@@ -157,6 +159,16 @@ def test_nobody_may_do_more(urls: dict[str, str], user: str) -> None:
             command: admin.execute_command("ACL DRYRUN", user, *command.split()) for command in REFUSED[user]
         }
     assert not [command for command, answer in answers.items() if answer == b"OK"]
+
+
+def test_a_producers_script_may_do_no_more_than_the_producer(urls: dict[str, str]) -> None:
+    """It has the queue for a key, and can neither read it nor take anything out."""
+    with redis.Redis.from_url(urls["producer"]) as producer:
+        producer.lpush("embedq.docs", "a message")
+        for command in ("LRANGE', KEYS[1], 0, -1", "RPOP', KEYS[1]", "DEL', KEYS[1]"):
+            with pytest.raises(redis.ResponseError, match=r"ACL|NOPERM"):
+                producer.eval(f"return redis.call('{command})", 1, "embedq.docs")
+        assert producer.llen("embedq.docs") == 1
 
 
 def test_nobody_comes_in_without_a_password(urls: dict[str, str]) -> None:

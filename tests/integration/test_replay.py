@@ -7,22 +7,24 @@ import signal
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 import pytest
 
 from embedq.broker import Broker
-from embedq.messages import Message
+from embedq.query import Deadline
+from embedq.steps import Steps
 from embedq_worker.errors import StoreError
 from embedq_worker.store.connections import connect
 from embedq_worker.store.dead_letters import ALL, count_chosen
 from embedq_worker.store.replay import Replay
 from tests.support.letters import bury_all, died, letter_ids, queued, queued_ids, stored_versions
 from tests.support.stack import Stack, wait_until
+
+T = TypeVar("T")
 
 
 def test_many_are_replayed_at_a_rate(stack: Stack) -> None:
@@ -65,17 +67,19 @@ def test_a_killed_replay_loses_nothing(stack: Stack) -> None:
 
 
 class CutOff(Broker):
-    """After the first message Postgres ends the replay's connection: it dies before its commit."""
+    """After the first messages Postgres ends the replay's connection: it dies before its commit."""
 
     def __init__(self, url: str, connection: psycopg.Connection[Any]) -> None:
         super().__init__(url)
         self._cut = connection.info
 
-    def publish(self, messages: Sequence[Message], *, wake: bool = False) -> None:
-        """Publish, then cut."""
-        super().publish(messages, wake=wake)
-        with psycopg.connect(self._cut.dsn, autocommit=True) as other:
-            other.execute("SELECT pg_terminate_backend(%s)", (self._cut.backend_pid,))
+    def run(self, steps: Steps[T], deadline: Deadline | None = None) -> T:
+        """Take the steps, and cut after those that published."""
+        result = super().run(steps, deadline)
+        if isinstance(result, int):  # the number of items
+            with psycopg.connect(self._cut.dsn, autocommit=True) as other:
+                other.execute("SELECT pg_terminate_backend(%s)", (self._cut.backend_pid,))
+        return result
 
 
 def test_a_crash_between_the_two_steps_costs_nothing(stack: Stack) -> None:

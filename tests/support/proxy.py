@@ -35,6 +35,7 @@ class Proxy:
         self._links: set[_Link] = set()
         self._opening: set[asyncio.Task[None]] = set()
         self._left: int | None = None
+        self._cuts_answer = False
         self.stalled = False
         """Whether bytes go nowhere."""
         self.port: int = self._listener.getsockname()[1]
@@ -62,6 +63,11 @@ class Proxy:
         The bytes up to there arrive, those after them do not. It happens once.
         """
         self._do(lambda: self._arm(n_bytes))
+
+    def cut_answer(self) -> None:
+        """Cut the first connection over which the server answers, before the client hears a word. It happens
+        once."""
+        self._do(lambda: self._arm_answer(cuts=True))
 
     def stall(self) -> None:
         """Let bytes go nowhere, over new connections too; all stay open, as over a line that went dead."""
@@ -136,6 +142,9 @@ class Proxy:
         for link in self._links:
             link.client.passed = link.server.passed = 0
 
+    def _arm_answer(self, *, cuts: bool) -> None:
+        self._cuts_answer = cuts
+
     def _set_stalled(self, stalled: bool) -> None:
         self.stalled = stalled
         for link in self._links:
@@ -151,6 +160,8 @@ class Proxy:
 
     def allowed(self, side: _Side, size: int) -> int | None:
         """How many of so many bytes may still pass before the cut; None: all of them, and no cut."""
+        if self._cuts_answer and side.is_server:
+            return 0
         side.passed += size
         if self._left is None or side.passed < self._left:
             return None
@@ -164,6 +175,7 @@ class Proxy:
     def disarm(self) -> None:
         """The cut that was asked for has happened."""
         self._left = None
+        self._cuts_answer = False
 
 
 class _Link:
@@ -221,6 +233,11 @@ class _Side(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._is_full = False
         self.passed = 0
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is the connection to the server."""
+        return self is self._link.server
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)

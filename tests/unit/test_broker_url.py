@@ -1,13 +1,16 @@
-"""A broker over TLS is who it says it is."""
+"""A broker's URL means to a producer what it means to a worker, and over TLS it is who it says it is."""
 
 from __future__ import annotations
 
 import ssl
+from typing import Any
 
 import pytest
+import redis
 from kombu import Connection
 
-from embedq.broker import checking_certificates
+from embedq import ConfigurationError
+from embedq.address import Address, checking_certificates
 
 
 @pytest.mark.parametrize(
@@ -28,3 +31,62 @@ def test_kombu_understands_it() -> None:
     """And gives it to redis-py."""
     with Connection(checking_certificates("rediss://127.0.0.1:1/0")) as connection:
         assert connection.transport.client.ssl == {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://host",
+        "redis://host/",
+        "redis://host:6380/3",
+        "redis://:secret@host/0",
+        "redis://user:s%40cret%2F@host:1/15",
+        "rediss://user:secret@host:1/2",
+        "rediss://host/0?ssl_cert_reqs=CERT_REQUIRED&ssl_ca_certs=/tmp/ca.pem",
+        "rediss://host/0?ssl_cert_reqs=none&ssl_check_hostname=false",
+        "rediss://host/0?ssl_certfile=/tmp/a.pem&ssl_keyfile=/tmp/a.key",
+        "redis+socket:///run/redis/redis.sock",
+        "redis+socket:///run/redis.sock?virtual_host=4",
+        "redis+socket://user:secret@/run/redis.sock?virtual_host=4",
+    ],
+)
+def test_it_is_read_as_kombu_reads_it(url: str) -> None:
+    """Host, port, database, user, password, path and TLS are those that a worker would use."""
+    ours = facts(redis.Redis.from_url(Address(url).url).connection_pool.connection_kwargs)
+    with Connection(checking_certificates(url)) as connection:
+        channel = connection.transport.Channel.__new__(connection.transport.Channel)
+        channel.connection = connection.transport  # as its constructor does, which would connect
+        theirs = facts(channel._connparams())
+
+    assert ours == theirs
+
+
+def facts(arguments: dict[str, Any]) -> dict[str, Any]:
+    """What redis-py is told of a place, its defaults left out."""
+    names = ("host", "port", "path", "db", "username", "password")
+    found = {name: arguments.get(name) for name in names}
+    found["port"] = found["port"] or (None if found["path"] else 6379)
+    tls = {name: value for name, value in arguments.items() if name.startswith("ssl_")}
+    if "ssl_cert_reqs" in tls:
+        tls["ssl_cert_reqs"] = (
+            ssl.CERT_NONE if tls["ssl_cert_reqs"] in ("none", ssl.CERT_NONE) else ssl.CERT_REQUIRED
+        )
+    return found | tls
+
+
+def test_sentinels() -> None:
+    """Several hosts, each with its port, and the master's name, database and password."""
+    address = Address("sentinel://:s%40cret@one:1;sentinel://two/2?master_name=mymaster")
+
+    assert address.sentinels == [("one", 1), ("two", 26379)]
+    assert address.master == {"service_name": "mymaster", "db": 2, "password": "s@cret"}
+    with pytest.raises(ConfigurationError, match="master_name"):
+        _ = Address("sentinel://one:1/0").master
+
+
+@pytest.mark.parametrize(
+    "url", ["redis://user:hunter2@host/0", "sentinel://:hunter2@a;sentinel://:hunter2@b/0?x=hunter2"]
+)
+def test_secrets_are_not_shown(url: str) -> None:
+    """Neither where it stands in an error nor in a representation."""
+    assert "hunter2" not in Address(url).where + repr(Address(url))

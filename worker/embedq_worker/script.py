@@ -1,40 +1,26 @@
-"""A Lua script, known to Redis by its digest; its text is sent only where Redis does not have it."""
+"""A Lua script in the worker, and connections that follow the master after a failover."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
+
+import embedq.script
 
 if TYPE_CHECKING:
     import redis.asyncio
 
 
-class Script:
-    """A script by its text, and the SHA-1 by which Redis knows it."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
-
-    def run(self, client: object, keys: Sequence[str], arguments: Sequence[str]) -> object:
-        """Run it through a redis-py client, prefixed or not, and wait for the reply."""
-        evaluate: Any = client.execute_command  # type: ignore[attr-defined]  # any redis-py client
-        try:
-            return evaluate("EVALSHA", self.digest, len(keys), *keys, *arguments)
-        except _not_there():
-            return evaluate("EVAL", self.text, len(keys), *keys, *arguments)
+class Script(embedq.script.Script):
+    """A script whose asynchronous clients follow the master."""
 
     async def run_async(
         self, client: redis.asyncio.Redis, keys: Sequence[str], arguments: Sequence[str | bytes]
     ) -> Any:
-        """Likewise through an asynchronous client, ``leaving_demoted``."""
+        """Run it, ``leaving_demoted``."""
         async with leaving_demoted(client):
-            try:
-                return await client.evalsha(self.digest, len(keys), *keys, *arguments)
-            except _not_there():
-                return await client.eval(self.text, len(keys), *keys, *arguments)
+            return await super().run_async(client, keys, arguments)
 
 
 @asynccontextmanager
@@ -51,16 +37,8 @@ async def leaving_demoted(client: redis.asyncio.Redis) -> AsyncIterator[None]:
         raise
 
 
-def _not_there() -> type[Exception]:
-    """What is raised where Redis does not have a script; imported when something is raised, not before: a
-    command that asks Redis last starts sooner."""
-    from redis.exceptions import NoScriptError
-
-    return NoScriptError
-
-
 def _read_only() -> type[Exception]:
-    """What is raised where Redis is a replica; imported as late."""
+    """What is raised where Redis is a replica; imported when something is raised, not before."""
     from redis.exceptions import ReadOnlyError
 
     return ReadOnlyError

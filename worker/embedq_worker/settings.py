@@ -21,7 +21,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Meta
 
-from embedq.broker import checking_certificates
+from embedq.address import checking_certificates
 from embedq.contract import Lane
 from embedq.errors import ConfigurationError
 from embedq_worker.catalogue import Catalogue, load_catalogue

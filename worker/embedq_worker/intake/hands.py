@@ -76,7 +76,7 @@ class Hands:
     def claim_suspects(self, queues: Iterable[str], *, is_idle: bool) -> bool:
         """Whether this process may run suspects of these queues now, and there are any."""
         keys = self._keys(names.ALONE, names.WORKERS, names.SUSPECTS, names.DEAD)
-        return CLAIM_SUSPECTS.run(self._client, keys, [DESK.process, str(int(is_idle)), *queues]) == 1
+        return bool(CLAIM_SUSPECTS.run(self._client, keys, [DESK.process, str(int(is_idle)), *queues]) == 1)
 
     def take_suspects(self, queues: Iterable[str]) -> list[Fetched]:
         """The next group of suspects; without one the claim has ended."""

@@ -78,7 +78,7 @@ class Replay:
         known: Mapping[str, Versions] = {
             each.name: each.versions for each in list_collections(self._connection)
         }
-        self._clock.measure(self._broker.time_us)
+        self._broker.run(self._clock.measure())
         after = 0
         while True:
             after, done = self._replay_after(after, known)
@@ -132,20 +132,23 @@ class _Streams:
         if isinstance(what, Message):
             self._broker.publish([what])
             return what.items
-        self._stream(letter, lane).add(what.id, encode_item(what))
+        stream = self._stream(letter, lane)
+        if stream.add(what.id, encode_item(what)):
+            self._broker.run(stream.publish())
         return 1
 
     def finish(self) -> None:
         """Publish what waits; when it returns, Redis has everything."""
         for stream in self._streams.values():
-            stream.finish()
+            self._broker.run(stream.finish())
 
     def _stream(self, letter: Letter, lane: Lane) -> Outgoing:
         collection = letter.collection or ""
         key = collection, lane, letter.source
         if key not in self._streams:
             packer = Packer(collection, letter.source)
-            self._streams[key] = Outgoing(self._broker, self._clock, packer, collection, lane, None)
+            prefix = self._broker.key("")
+            self._streams[key] = Outgoing(self._clock, packer, collection, lane, prefix=prefix)
         return self._streams[key]
 
 

@@ -1,0 +1,98 @@
+"""Where Redis is: the URL that kombu takes, read for redis-py's clients.
+
+``redis://``, ``rediss://``, ``redis+socket://`` and ``sentinel://`` mean what they mean to a worker; a test
+holds this reading against kombu's, whose import alone takes as long as many a command.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
+
+from embedq.errors import ConfigurationError
+from embedq.retries import RETRY_SECONDS, SOCKET_SECONDS
+
+_HEALTH_CHECK_SECONDS = 25
+"""After so long without a command a connection is tried before it is used, as by kombu."""
+_SOCKETS = ("redis+socket", "socket", "unix")
+_SCHEMES = ("redis", "rediss", *_SOCKETS, "sentinel")
+_SENTINEL_PORT = 26379
+
+
+def checking_certificates(url: str) -> str:
+    """The URL of a broker over TLS such that kombu checks the server's certificate, which it does not by
+    itself; one that says something of ``ssl_cert_reqs`` is left as it is."""
+    if not url.startswith("rediss://") or "ssl_cert_reqs=" in url:
+        return url
+    return f"{url}{'&' if '?' in url else '?'}ssl_cert_reqs=required"
+
+
+class Address:
+    """A broker's URL, and what redis-py has to know of it. Raises ``ConfigurationError``."""
+
+    def __init__(self, url: str) -> None:
+        self.scheme = url.partition("://")[0]
+        if self.scheme not in _SCHEMES:
+            raise ConfigurationError(
+                f"the broker URL has the scheme {self.scheme[:20]!r}, not one of {', '.join(_SCHEMES)}; "
+                "give it as redis://host:6379/0"
+            )
+        self._url = checking_certificates(url)
+
+    def __repr__(self) -> str:
+        return f"<Address {self.scheme}>"
+
+    @property
+    def where(self) -> str:
+        """The URL without what may be secret: user, password, parameters."""
+        return re.sub(r"(?<=://)[^/]*@", "", self._url).partition("?")[0]
+
+    @property
+    def url(self) -> str:
+        """The URL as redis-py reads it, which takes a wrong database for none, and other words for TLS."""
+        parts = urlsplit(self._url)
+        query = dict(parse_qsl(parts.query))
+        if self.scheme in _SOCKETS:
+            database = _database(query.pop("virtual_host", query.pop("db", "")))
+            return f"unix://{parts.netloc}{parts.path}?{urlencode(query | {'db': database})}"
+        if "ssl_cert_reqs" in query:
+            query["ssl_cert_reqs"] = query["ssl_cert_reqs"].lower().removeprefix("cert_")
+        path = f"/{_database(unquote(parts.path).strip('/'))}"
+        return parts._replace(path=path, query=urlencode(query)).geturl()
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What every connection is given. It is not retried by redis-py: ``retries.py`` does that."""
+        options = {"socket_timeout": SOCKET_SECONDS, "health_check_interval": _HEALTH_CHECK_SECONDS}
+        if self.scheme in _SOCKETS:
+            return options
+        return options | {"socket_connect_timeout": RETRY_SECONDS, "socket_keepalive": True}
+
+    @property
+    def sentinels(self) -> list[tuple[str, int]]:
+        """The hosts and ports of ``sentinel://one:26379;sentinel://two:26379/0?master_name=…``."""
+        hosts = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in self._url.split(";")]
+        return [(host.hostname or "127.0.0.1", host.port or _SENTINEL_PORT) for host in hosts]
+
+    @property
+    def master(self) -> dict[str, Any]:
+        """Of Sentinel's master: its ``service_name``, database, user and password."""
+        last = urlsplit(self._url.rpartition(";")[2])
+        name = dict(parse_qsl(last.query)).get("master_name")
+        if not name:
+            raise ConfigurationError(
+                "the broker URL names no master: add it, as in sentinel://host:26379/0?master_name=mymaster"
+            )
+        first = urlsplit(self._url.partition(";")[0])
+        secrets = {"username": first.username, "password": first.password}
+        given = {word: unquote(value) for word, value in secrets.items() if value}
+        return {"service_name": name, "db": _database(last.path.strip("/")), **given}
+
+
+def _database(name: str) -> int:
+    if name and not name.isdecimal():
+        raise ConfigurationError(
+            f"the broker URL cannot be used: its database is {name[:20]!r}, not a number"
+        )
+    return int(name or 0)

@@ -1,0 +1,109 @@
+"""The connection to Redis for asyncio: as ``broker.py``, by redis-py's own asynchronous client."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from embedq.address import Address
+from embedq.broker import GRACE_SECONDS
+from embedq.errors import EmbedqError
+from embedq.query import Deadline
+from embedq.retries import Attempts, foreign_errors, is_demoted
+from embedq.steps import Command, Evaluate, Pause, Step, Steps
+
+if TYPE_CHECKING:
+    import redis.asyncio
+
+T = TypeVar("T")
+
+MAX_CONNECTIONS = 100
+"""Connections of one producer: commands beyond them wait for one. A query holds one until it is answered."""
+
+
+class AsyncBroker:
+    """Redis by its address. For the tasks of one event loop; another loop gets connections of its own."""
+
+    def __init__(self, address: Address) -> None:
+        self._address = address
+        self._redis: redis.asyncio.Redis | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def run(self, steps: Steps[T], deadline: Deadline | None = None) -> T:
+        """Take the steps of a rule, one after the other, and return its result.
+
+        Raises what the rule raises, and ``BrokerUnavailable``, which the rule hears of.
+        """
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    answer = await self._take(step, deadline)
+                except EmbedqError as error:
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(answer)
+        except StopIteration as done:
+            result: T = done.value
+            return result
+
+    async def close(self) -> None:
+        """Close the connections; the next call opens new ones."""
+        client, self._redis = self._redis, None
+        if client is not None and self._loop is asyncio.get_running_loop():
+            await client.connection_pool.disconnect()
+
+    async def _take(self, step: Step, deadline: Deadline | None) -> object:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        attempts = Attempts(self._address.where, deadline.at if deadline else None)
+        while True:
+            client = self._client()
+            try:
+                async with asyncio.timeout(deadline.left + GRACE_SECONDS if deadline else None):
+                    return await _execute(client, step)
+            except foreign_errors() as error:  # a TimeoutError is an OSError
+                if is_demoted(error):
+                    await client.connection_pool.disconnect(inuse_connections=False)
+                pause = attempts.pause(error)
+            await asyncio.sleep(pause)
+
+    def _client(self) -> redis.asyncio.Redis:
+        loop = asyncio.get_running_loop()
+        if self._redis is None or self._loop is not loop:
+            self._redis, self._loop = self._open(), loop
+        return self._redis
+
+    def _open(self) -> redis.asyncio.Redis:
+        # Imported late: a service that uses the other producer does not pay for it.
+        import redis.asyncio
+        from redis.asyncio.retry import Retry
+        from redis.backoff import NoBackoff
+
+        options: dict[str, Any] = {**self._address.options, "retry": Retry(NoBackoff(), 0)}
+        if self._address.scheme == "sentinel":
+            from redis.asyncio.sentinel import Sentinel
+
+            sentinel: Any = Sentinel
+            masters = sentinel(self._address.sentinels, **options)
+            master: redis.asyncio.Redis = masters.master_for(**self._address.master)
+            return master
+        pool = redis.asyncio.BlockingConnectionPool.from_url(
+            self._address.url, max_connections=MAX_CONNECTIONS, timeout=None, **options
+        )
+        return redis.asyncio.Redis(connection_pool=pool)
+
+
+async def _execute(client: Any, step: Step) -> object:
+    """One attempt at a step. redis-py closes a connection whose command was cancelled."""
+    if isinstance(step, Command):
+        return await client.execute_command(*step.words)
+    if isinstance(step, Evaluate):
+        return await step.script.run_async(client, step.keys, step.arguments)
+    assert not isinstance(step, Pause)
+    async with client.pipeline(transaction=True) as pipe:
+        for command in step.commands:
+            pipe.execute_command(*command.words)
+        answers: list[object] = await pipe.execute()
+        return answers

@@ -1,0 +1,83 @@
+"""When Redis fails: which errors may pass by themselves, for how long, and what the caller is told."""
+
+from __future__ import annotations
+
+import random
+import time
+
+from embedq.errors import BrokerUnavailable
+
+RETRY_SECONDS = 3.0
+"""How long lost or refused connections are tried again before ``BrokerUnavailable``."""
+SOCKET_SECONDS = 5.0
+"""How long one answer of Redis is waited for."""
+_FIRST_PAUSE = 0.05
+_LONGEST_PAUSE = 1.0
+
+
+class Attempts:
+    """The attempts at one command, for ``RETRY_SECONDS``, or until ``deadline`` by the monotonic clock.
+
+    ``where`` is the broker's place as it may be shown. Commands must bear to be run twice.
+    """
+
+    def __init__(self, where: str, deadline: float | None = None) -> None:
+        self._where = where
+        self._began = time.monotonic()
+        own = self._began + RETRY_SECONDS
+        self._deadline = own if deadline is None else min(own, deadline)
+        self._pause = _FIRST_PAUSE
+
+    def pause(self, error: Exception) -> float:
+        """Seconds until the next attempt, after ``error``; ``BrokerUnavailable`` where there is none."""
+        if not is_connection_loss(error) or time.monotonic() + self._pause > self._deadline:
+            raise self._unavailable(error) from _without_arguments(error)
+        pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
+        return random.uniform(pause / 2, pause)  # noqa: S311 # jitter, no secret
+
+    def _unavailable(self, error: Exception) -> BrokerUnavailable:
+        if is_connection_loss(error):
+            seconds = self._deadline - self._began
+            return BrokerUnavailable(
+                f"Redis at {self._where} did not answer for {seconds:.1g} s ({type(error).__name__}): "
+                "start it, or check EMBEDQ_BROKER_URL; what was being enqueued may or may not have arrived, "
+                "enqueueing it again is safe"
+            )
+        return BrokerUnavailable(
+            f"Redis at {self._where} refused a command ({_code(error)}): check its memory, this user's "
+            "rights and the password in EMBEDQ_BROKER_URL"
+        )
+
+
+def foreign_errors() -> tuple[type[Exception], ...]:
+    """What redis-py and the network raise; imported late, as redis-py is."""
+    import redis
+
+    return redis.RedisError, OSError
+
+
+def is_connection_loss(error: Exception) -> bool:
+    """Whether trying again may help, where Redis has not answered no."""
+    import redis
+
+    if isinstance(error, redis.ReadOnlyError | redis.BusyLoadingError):
+        return True  # it fails over, or starts
+    return not isinstance(error, redis.ResponseError | redis.DataError | redis.AuthenticationError)
+
+
+def is_demoted(error: Exception) -> bool:
+    """Whether the server is a replica now: the address leads to the new master, what is open stays here."""
+    import redis
+
+    return isinstance(error, redis.ReadOnlyError)
+
+
+def _code(error: Exception) -> str:
+    """Redis's short code, such as ``OOM``, or the error's class: never arguments of a command."""
+    first = str(error).rpartition("caused error: ")[2].partition(" ")[0]
+    return first if first.isalpha() and first.isupper() else type(error).__name__
+
+
+def _without_arguments(error: Exception) -> Exception | None:
+    """The cause to show: redis-py quotes the failed command of a pipeline, and with it the message."""
+    return None if "Command #" in str(error) else error
