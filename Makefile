@@ -16,7 +16,7 @@ SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stack test lint alerts chaos bench bench-import bench-limits bench-memory bench-migration bench-reliability bench-sql bench-status screenshots simulate docs constraints clean
+.PHONY: help install demo stack test lint alerts chaos bench bench-import bench-limits bench-memory bench-migration bench-queries bench-reliability bench-sql bench-status screenshots simulate docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -57,6 +57,9 @@ bench-memory: .venv/installed-dev ## Show that memory stays flat over 200,000 te
 
 bench-migration: .venv/installed-dev ## Move 20,000 rows to another model under load; MIGRATION_ARGS="--rows 2000"
 	@$(BIN)/python -m tests.bench.migration $(MIGRATION_ARGS)
+
+bench-queries: .venv/installed-dev ## Measure what embed_query takes above the API's own time; QUERIES_ARGS="--questions 100"
+	@$(BIN)/python -m tests.bench.queries $(QUERIES_ARGS)
 
 bench-status: .venv/installed-dev ## Measure `embedq status --json` with 50 collections and 10,000,000 messages; STATUS_ARGS=--quick
 	@$(BIN)/python -m tests.bench.status $(STATUS_ARGS)

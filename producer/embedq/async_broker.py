@@ -57,7 +57,7 @@ class AsyncBroker:
         if isinstance(step, Pause):
             await asyncio.sleep(step.seconds)
             return None
-        attempts = Attempts(self._address.where, deadline.at if deadline else None)
+        attempts: Attempts | None = None
         while True:
             client = self._client()
             try:
@@ -66,6 +66,7 @@ class AsyncBroker:
             except foreign_errors() as error:  # a TimeoutError is an OSError
                 if is_demoted(error):
                     await client.connection_pool.disconnect(inuse_connections=False)
+                attempts = attempts or Attempts(self._address.where, deadline.at if deadline else None)
                 pause = attempts.pause(error)
             await asyncio.sleep(pause)
 

@@ -85,13 +85,14 @@ class Broker:
 
         Raises ``BrokerUnavailable``. Commands must bear to be run twice.
         """
-        attempts = Attempts(self._address.where, deadline.at if deadline else None)
+        attempts: Attempts | None = None
         while True:
             try:
                 return command(self._client())
             except foreign_errors() as error:
                 if is_demoted(error) and self._redis is not None:
                     self._redis.connection_pool.disconnect(inuse_connections=False)
+                attempts = attempts or Attempts(self._address.where, deadline.at if deadline else None)
                 pause = attempts.pause(error)
             time.sleep(pause)
 

@@ -60,6 +60,18 @@ def encode_item(item: Item) -> bytes:
 
 
 def _from_mapping(value: object) -> Item:
+    if type(value) is dict:
+        try:
+            item = Item(**value)
+        except TypeError:
+            pass  # below it is said why
+        else:
+            if item.deleted is not None:
+                return item
+    return _from_fields(value)
+
+
+def _from_fields(value: object) -> Item:
     if not isinstance(value, Mapping):
         raise InvalidItem(None, "item_type", f"{_kind(value)} is neither an Item nor a mapping")
     fields: dict[str, Any] = dict(value)

@@ -12,7 +12,6 @@ import socket
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
-from uuid import uuid4
 
 import msgspec
 
@@ -82,7 +81,7 @@ def _job_body(job: bytes) -> bytes:
 
 def _headers(task: str, collection: str, kwargsrepr: str, enqueued_at: float) -> dict[str, Any]:
     """What ``celery.app.amqp.AMQP.as_task_v2`` writes, with representations that hold counts and no text."""
-    task_id = str(uuid4())
+    task_id = _uuid()
     return {
         "lang": "py", "task": task, "id": task_id, "shadow": f"{task}:{collection}",
         "eta": None, "expires": None, "group": None, "group_index": None, "retries": 0,
@@ -104,10 +103,17 @@ def _message(queue: str, headers: dict[str, Any], body: bytes, items: int) -> Me
         "properties": {
             "correlation_id": headers["id"], "reply_to": "", "delivery_mode": 2,
             "delivery_info": {"exchange": "", "routing_key": queue}, "priority": 0,
-            "body_encoding": "base64", "delivery_tag": str(uuid4()),
+            "body_encoding": "base64", "delivery_tag": _uuid(),
         },
     }  # fmt: skip
     return Message(queue, headers["id"], _encode(envelope), items)
+
+
+def _uuid() -> str:
+    """A random UUID, version 4; ``uuid4`` takes three times as long."""
+    digits = os.urandom(16).hex()
+    variant = "89ab"[int(digits[16], 16) & 3]
+    return f"{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}"
 
 
 @cache

@@ -16,19 +16,21 @@ local WAKE_TOKENS = 64     -- as in contract.py
 local queue, marker, wake = KEYS[1], KEYS[2], KEYS[3]
 local limit, messages = tonumber(ARGV[1]), #ARGV - 1
 
-local pushed = tonumber(redis.call('GET', marker))
-if pushed then
-  return {pushed, redis.call('LLEN', queue)}
-end
-
-pushed = messages
+local pushed = messages
 if limit > 0 then
   pushed = math.max(0, math.min(messages, limit - redis.call('LLEN', queue)))
 end
-if pushed == 0 then
-  return {0, redis.call('LLEN', queue)}
+
+local before
+if pushed > 0 then
+  before = redis.call('SET', marker, pushed, 'NX', 'GET', 'EX', MARKER_SECONDS)
+else
+  before = redis.call('GET', marker)
 end
-redis.call('SET', marker, pushed, 'EX', MARKER_SECONDS)
+if before or pushed == 0 then
+  return {tonumber(before) or 0, redis.call('LLEN', queue)}
+end
+
 local length = redis.call('LPUSH', queue, unpack(ARGV, 2, 1 + pushed))
 if wake then
   redis.call('LPUSH', wake, '1')

@@ -16,7 +16,7 @@ _LONGEST_PAUSE = 1.0
 
 
 class Attempts:
-    """The attempts at one command, for ``RETRY_SECONDS``, or until ``deadline`` by the monotonic clock.
+    """The attempts at a command that failed, for ``RETRY_SECONDS`` or until ``deadline`` (monotonic clock).
 
     ``where`` is the broker's place as it may be shown. Commands must bear to be run twice.
     """

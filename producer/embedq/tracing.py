@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from embedq.errors import EmbedqError
@@ -42,15 +42,21 @@ class Sending:
             self._span.set_attribute("embedq.items", items)
 
 
-@contextmanager
-def sending(collection: str, queue: str) -> Iterator[Sending]:
+_UNTRACED = nullcontext(Sending())
+
+
+def sending(collection: str, queue: str) -> AbstractContextManager[Sending]:
     """The span of one call of the producer.
 
     Who traces has imported OpenTelemetry before; else it is not looked for.
     """
     if "opentelemetry.trace" not in sys.modules:
-        yield Sending()
-        return
+        return _UNTRACED
+    return _traced(collection, queue)
+
+
+@contextmanager
+def _traced(collection: str, queue: str) -> Iterator[Sending]:
     from opentelemetry import trace
 
     attributes = {

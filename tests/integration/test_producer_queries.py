@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 import redis
 
-from embedq import InvalidItem, Producer, QueryFailed, QueryTimeout
+from embedq import (
+    AsyncProducer,
+    BrokerUnavailable,
+    InvalidItem,
+    Producer,
+    QueryFailed,
+    QueryTimeout,
+    QueryVector,
+)
 from embedq.contract import QUERY_TASK, WAKE_KEY, QueryReply, reply_key
+from embedq.query_cache import QueryCache
 from tests.support.producers import Kind
+from tests.support.proxy import Proxy
 from tests.support.queued import Message, body, register
 
 SECRET = "what the customer wrote"
@@ -53,7 +65,7 @@ class OneWorker(threading.Thread):
             client.lpush(reply_key(self.message["headers"]["id"]), self._reply)
 
 
-def answered(broker_url: str, producer: Producer, reply: bytes) -> tuple[list[float], Message]:
+def answered(broker_url: str, producer: Producer, reply: bytes) -> tuple[QueryVector, Message]:
     """The vector and the message of a query that is answered with ``reply``."""
     worker = OneWorker(broker_url, reply)
     worker.start()
@@ -100,6 +112,72 @@ def test_a_query_nobody_answers(producer: Producer, client: redis.Redis) -> None
     with pytest.raises(QueryTimeout):
         producer.embed_query("docs", "text", timeout=0.05)
     assert client.llen(WAKE_KEY) == 64
+
+
+def test_a_recent_query_is_not_asked_again(broker_url: str, client: redis.Redis, kind: Kind) -> None:
+    """The same text of the same collection is answered from memory, until it is old or is wanted fresh."""
+    old, new = (msgspec.json.encode(QueryReply(1, [0.5], number)) for number in (1, 2))
+    with kind(broker_url, query_cache_size=2, query_cache_seconds=0.5) as producer:
+        first, _ = answered(broker_url, producer, old)
+        first.append(7.0)  # its caller's own
+        again = producer.embed_query("docs", SECRET, timeout=0.1)
+        assert (again, again.generation) == ([0.5], 1)
+        with pytest.raises(QueryTimeout):
+            producer.embed_query("docs", SECRET, timeout=0.1, fresh=True)
+        with pytest.raises(QueryTimeout):
+            producer.embed_query("rows", SECRET, timeout=0.1)
+        assert client.delete("embedq.docs.query") == 1
+        time.sleep(0.5)
+        fresh, _ = answered(broker_url, producer, new)
+        assert fresh.generation == 2
+
+
+@pytest.mark.parametrize("size", [0, 2])
+def test_the_oldest_vector_makes_room(size: int) -> None:
+    """So many are kept and no more, those asked for last; 0 keeps none."""
+    cache = QueryCache(size, 60.0)
+    for text in ("a", "b"):
+        cache.put("docs", text, QueryVector([1.0], 1), time.monotonic())
+    cache.get("docs", "a")
+    cache.put("docs", "c", QueryVector([1.0], 1), time.monotonic())
+
+    assert [text for text in "abc" if cache.get("docs", text)] == (["a", "c"] if size else [])
+
+
+def test_the_age_counts_from_the_question() -> None:
+    """Not from the answer: meanwhile the collection may have moved to another model."""
+    cache = QueryCache(2, 60.0)
+    cache.put("docs", "a", QueryVector([1.0], 1), time.monotonic() - 61)
+
+    assert cache.get("docs", "a") is None
+
+
+@pytest.mark.usefixtures("client")
+def test_the_time_covers_a_redis_that_does_not_answer(broker_url: str, kind: Kind) -> None:
+    """A line that went dead costs what the caller said, and not what an answer may take."""
+    with (
+        Proxy(urlsplit(broker_url).port or 6379) as proxy,
+        kind(f"redis://127.0.0.1:{proxy.port}/0") as producer,
+    ):
+        producer.waiting("docs")
+        proxy.stall()
+        started = time.monotonic()
+        with pytest.raises(BrokerUnavailable):
+            producer.embed_query("docs", "text", timeout=0.2)
+        assert time.monotonic() - started < 2
+
+
+@pytest.mark.usefixtures("client")
+async def test_a_cancelled_query_leaves_the_producer_whole(broker_url: str) -> None:
+    """The connection that waited for its answer serves nobody else."""
+    async with AsyncProducer(broker_url) as producer:
+        call = asyncio.create_task(producer.embed_query("docs", "text"))
+        while await producer.waiting("docs", "query") != (1, 0):  # noqa: ASYNC110 # Redis tells nobody
+            await asyncio.sleep(0.01)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        assert await producer.waiting("docs", "query") == (1, 0)
 
 
 @pytest.mark.parametrize(

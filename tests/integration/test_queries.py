@@ -6,21 +6,25 @@ import asyncio
 import base64
 import json
 import logging
+import time
 import uuid
+from datetime import UTC, datetime
 from time import monotonic
 
 import msgspec
 import pytest
 import redis.asyncio as redis
 
+from embedq import AsyncProducer, QueryVector
 from embedq.contract import Query, QueryReply, reply_key
-from embedq.testing import FakeAPI, faults
+from embedq.messages import query_message
+from embedq.testing import FakeAPI, faults, vector_of
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.queries import Queries, QueryKind
 from embedq_worker.engine.summary import Summary
 from embedq_worker.engine.work import Hold
 from tests.support.asking import DIMENSIONS, ask, office
-from tests.support.stack import Stack
+from tests.support.stack import Stack, wait_until
 
 KIND = QueryKind(DIMENSIONS, 7)
 
@@ -47,6 +51,34 @@ def test_a_flood_of_queries_is_answered(stack: Stack) -> None:
         stack.broker.lpush("embedq.docs.query", *(query(number) for number in range(400)))
         stack.wait_until_done()
     assert len(stack.broker.keys("embedq:reply:*")) == 400
+
+
+def test_an_answer_does_not_outlive_its_question(stack: Stack) -> None:
+    """Both producers are answered; an answer that nobody fetches is gone soon after the question expired."""
+    stack.create("docs")
+    with stack.worker(), stack.producer() as producer:
+        vector = producer.embed_query("docs", "a question")
+        assert (list(vector), vector.generation) == (vector_of("a question", len(vector)).tolist(), 1)
+        assert asyncio.run(asked(stack.broker_url, "a question")) == vector
+        message = query_message(Query(1, "docs", "left alone"), time.time(), expires(3))
+        stack.broker.lpush("embedq.docs.query", message.payload)
+        wait_until(lambda: bool(stack.broker.exists(reply_key(message.task_id))), 10)
+        assert 1 < stack.broker.ttl(reply_key(message.task_id)) <= 5
+        late = query_message(Query(1, "docs", "too late"), time.time(), expires(-1))
+        stack.broker.lpush("embedq.docs.query", late.payload)
+        stack.wait_until_done()
+    assert stack.api.billed(["too late"]) == [0]
+
+
+async def asked(broker_url: str, text: str) -> QueryVector:
+    """A question of an application on asyncio."""
+    async with AsyncProducer(broker_url) as producer:
+        return await producer.embed_query("docs", text)
+
+
+def expires(seconds: float) -> str:
+    """So many seconds from now, as a message says it."""
+    return datetime.fromtimestamp(time.time() + seconds, UTC).isoformat()
 
 
 async def test_an_answer_that_cannot_be_pushed_is_told_of(caplog: pytest.LogCaptureFixture) -> None:

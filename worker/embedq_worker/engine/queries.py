@@ -29,8 +29,10 @@ from embedq_worker.tracing import Spans
 
 logger = get_logger(__name__)
 
-_REPLY_LIFE = 60
-"""Seconds that an answer waits for its caller."""
+_REPLY_LIFE = 60.0
+"""Seconds that an answer waits for its caller, at most."""
+_REPLY_GRACE = 2.0
+"""Seconds that it waits after its caller gave up: their clocks may differ a little."""
 
 
 class QueryKind(NamedTuple):
@@ -69,9 +71,15 @@ class Queries:
         """Answer a query with an error."""
         self.reply(task_id, QueryReply(v=1, error=code, explanation=explanation), finish)
 
-    def reply(self, task_id: str, reply: QueryReply, finish: Callable[[Summary], None]) -> None:
-        """Push an answer; a caller that no longer waits lets it lapse."""
-        task = asyncio.create_task(self._push(task_id, reply))
+    def reply(
+        self,
+        task_id: str,
+        reply: QueryReply,
+        finish: Callable[[Summary], None],
+        life: float = _REPLY_LIFE,
+    ) -> None:
+        """Push an answer; a caller that no longer waits lets it lapse after ``life`` seconds."""
+        task = asyncio.create_task(self._push(task_id, reply, life))
         self._replies.add(task)
         task.add_done_callback(self._replies.discard)
         task.add_done_callback(lambda _: finish({"items": 1, "refused" if reply.error else "answered": 1}))
@@ -81,15 +89,15 @@ class Queries:
         while self._replies:
             await asyncio.wait(self._replies)
 
-    async def _push(self, task_id: str, reply: QueryReply) -> None:
+    async def _push(self, task_id: str, reply: QueryReply, life: float) -> None:
         if not _is_uuid(task_id):  # it becomes part of a key's name
             return
         key, text = self._prefix + reply_key(task_id), msgspec.json.encode(reply)
         try:
             try:
-                await self._send(key, text)
+                await self._send(key, text, life)
             except ReadOnlyError:  # it may have failed over: once more, over a new connection
-                await self._send(key, text)
+                await self._send(key, text, life)
         except (RedisError, OSError) as error:  # the caller's own time-out tells it
             logger.warning(
                 "answer_not_pushed",
@@ -99,10 +107,10 @@ class Queries:
                 error=type(error).__name__,
             )
 
-    async def _send(self, key: str, text: bytes) -> None:
+    async def _send(self, key: str, text: bytes, life: float) -> None:
         async with leaving_demoted(self._redis), self._redis.pipeline(transaction=True) as pipe:
             pipe.rpush(key, text)
-            pipe.expire(key, _REPLY_LIFE)
+            pipe.pexpire(key, int(1_000 * life))
             await pipe.execute()
 
 
@@ -138,7 +146,8 @@ class _WaitingQuery:
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:  # noqa: ARG002  # a Waiter
         reply = QueryReply(v=1, vector=vector.tolist(), generation=self._generation)
-        self._queries.reply(self._task_id, reply, self._finish)
+        life = min(_REPLY_LIFE, max(0.0, self._expires - monotonic()) + _REPLY_GRACE)
+        self._queries.reply(self._task_id, reply, self._finish, life)
 
     def refused(self, error: ApiError, attempts: int) -> None:  # noqa: ARG002  # a Waiter
         is_abandoned = isinstance(error, NotCalled) and error.code == "abandoned"
