@@ -37,20 +37,22 @@ def embedq(run: CliRunner, *arguments: str, code: int = 0, answer: str | None = 
     return result
 
 
-def test_commands_from_creation_to_drop(run: CliRunner, client: redis.Redis) -> None:
-    """Create publishes, list shows, drop refuses while messages wait and purges when told to."""
+def test_commands_from_creation_to_drop(run: CliRunner, client: redis.Redis, connection: Connection) -> None:
+    """Create publishes, list shows, drop refuses while anything waits and purges when told to."""
     embedq(run, "collection", "create", "docs", "--model", "text-embedding-3-small", "--dimensions", "256")
     assert client.hexists(REGISTRY_KEY, "docs")
     assert "docs  text-embedding-3-small  vector(256)" in embedq(run, "collection", "list").output
     client.lpush(queue_name("docs"), "message")
+    connection.execute("SELECT embedq.enqueue('docs', '1', 'one'), embedq.enqueue_delete('docs', '2')")
 
     refused = embedq(run, "collection", "drop", "docs", "--yes", code=1)
-    assert "1 in lane live" in refused.stderr
+    assert "1 messages in lane live, 2 items in the outbox" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
     assert "1 queued messages deleted" in embedq(run, "collection", "drop", "docs", "--yes", "--purge").output
     assert client.llen(queue_name("docs")) == 0
     assert not client.hexists(REGISTRY_KEY, "docs")
+    assert connection.execute("SELECT count(*) FROM embedq.outbox").fetchone() == (0,)
     assert json.loads(embedq(run, "collection", "list", "--json").output) == []
 
 

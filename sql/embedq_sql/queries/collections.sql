@@ -52,6 +52,14 @@ WHERE nspname = %(schema)s AND relname = %(name)s;
 -- A collection's whole ledger, tombstones included.
 DELETE FROM embedq.item WHERE collection_id = %(collection_id)s;
 
+-- name: count_outbox
+-- The items of a collection that were enqueued in SQL and are not settled, sent or not.
+SELECT count(*) FROM embedq.outbox WHERE collection_id = %(collection_id)s;
+
+-- name: forget_outbox
+-- Whatever was enqueued for a collection in SQL.
+DELETE FROM embedq.outbox WHERE collection_id = %(collection_id)s;
+
 -- name: forget_collection
 -- A collection's entry in the registry.
 DELETE FROM embedq.collection WHERE id = %(collection_id)s;

@@ -19,6 +19,7 @@ from embedq_worker.store.collection import Collection, OnTooLong, Quantization, 
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.own_table import OwnNames, find_own_table
+from embedq_worker.store.row_counts import count_outbox
 
 
 @click.group(epilog="Example: embedq collection create docs --model text-embedding-3-small")
@@ -159,21 +160,22 @@ def list_(as_json: bool) -> None:
 
 @collection.command(epilog="Example: embedq collection drop docs --yes")
 @click.argument("name")
-@click.option("--purge", "purging", is_flag=True, help="Also delete the messages that are queued for it.")
+@click.option("--purge", "purging", is_flag=True, help="Also delete what is queued for it.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(name: str, purging: bool, yes: bool) -> None:
     """Drop a collection with its table, vectors and ledger. Its dead letters stay.
 
     A table of your own stays as it is, with its vectors and their index.
 
-    Refused while messages for it are queued or in the hands of workers, unless --purge is given. Where its
-    budget is spent they stay until midnight UTC: raise it with `embedq budget set`, or purge.
+    Refused while messages for it are queued or in the hands of workers, or items of it in the outbox, unless
+    --purge is given. Where its budget is spent they stay until midnight UTC: raise it with `embedq budget
+    set`, or purge.
     """
     settings = Settings.from_environment()
     with open_database(settings) as connection, open_broker(settings) as broker:
         found = get_collection(connection, name)
         if not purging:
-            _refuse_if_waiting(name, _waiting(broker, name, settings))
+            _refuse_if_waiting(name, _waiting(broker, name, settings), count_outbox(connection, found))
         if not yes:
             click.confirm(f"Drop {_lost(found)}?", abort=True)
         drop_collection(connection, name)
@@ -210,13 +212,15 @@ def _waiting(broker: Broker, name: str, settings: Settings) -> Waiting:
         ) from error
 
 
-def _refuse_if_waiting(name: str, found: Waiting) -> None:
-    if found:
-        places = [f"{count} in lane {lane}" for lane, count in found.queued.items() if count]
-        if found.in_hand:
-            places.append(f"{found.in_hand} in the hands of workers")
+def _refuse_if_waiting(name: str, found: Waiting, in_outbox: int) -> None:
+    places = [f"{count} messages in lane {lane}" for lane, count in found.queued.items() if count]
+    if found.in_hand:
+        places.append(f"{found.in_hand} messages in the hands of workers")
+    if in_outbox:
+        places.append(f"{in_outbox} items in the outbox")
+    if places:
         raise CollectionBusy(
-            f"collection {name!r} was not dropped: it has messages, {', '.join(places)}"
+            f"collection {name!r} was not dropped: it has {', '.join(places)}"
             "; let the workers finish (where its budget is spent, raise it by `embedq budget set` first), "
             "or give --purge to delete what is queued"
         )

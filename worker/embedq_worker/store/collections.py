@@ -98,8 +98,8 @@ def create_collection(
 
 
 def drop_collection(connection: Connection, name: str) -> Collection:
-    """Drop a collection's table, functions, clusterings, ledger and entry; its dead letters stay. Returns
-    what it was. Somebody's own table stays with its vectors and their index.
+    """Drop a collection's table, functions, clusterings, ledger, outbox and entry; its dead letters stay.
+    Returns what it was. Somebody's own table stays with its vectors and their index.
 
     Raises ``UnknownCollection``, ``CollectionBusy`` when the table is in use for 10 s or somebody works on
     its indexes, ``CollectionConflict`` when something was built on it, and ``StoreError``. Messages that are
@@ -128,8 +128,8 @@ def drop_collection(connection: Connection, name: str) -> Collection:
                 f"collection {name!r} was not dropped: views or functions were built on its table; "
                 "drop them first"
             ) from error
-        connection.execute(statement("forget_items"), {"collection_id": collection.id})
-        connection.execute(statement("forget_collection"), {"collection_id": collection.id})
+        for forget in ("forget_items", "forget_outbox", "forget_collection"):
+            connection.execute(statement(forget), {"collection_id": collection.id})
     return collection
 
 

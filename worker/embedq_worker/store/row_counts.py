@@ -41,6 +41,13 @@ def count_rows(connection: Connection, collection: Collection) -> int | None:
     return rows.stored if rows else None
 
 
+def count_outbox(connection: Connection, collection: Collection) -> int:
+    """Items of a collection in the outbox, sent or not. Raises ``StoreError``."""
+    with store_errors("the outbox was not counted"):
+        found = connection.execute(statement("count_outbox"), {"collection_id": collection.id}).fetchone()
+    return int(found[0]) if found else 0
+
+
 def row_counts(
     connection: Connection, collections: Sequence[Collection], facts: Sequence[TableFacts]
 ) -> list[Rows | None]:
