@@ -6,10 +6,8 @@ import os
 import secrets
 import signal
 from collections.abc import Iterator
-from itertools import count
 
 import psutil
-import psycopg
 import pytest
 import redis
 from redis.backoff import NoBackoff
@@ -18,10 +16,10 @@ from redis.retry import Retry
 from embedq.testing import FakeAPI
 from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.embedded.valkey import Valkey
+from tests.support.databases import EMPTY, MIGRATED, Databases
+from tests.support.warm import WARMTH
 
 SESSION_MARK = "PYTEST_SESSION_MARK"
-TEMPLATE = "embedq_template"
-_numbers = count(1)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -29,6 +27,7 @@ def nothing_left_running() -> Iterator[None]:
     """At the end of the session no process that it started may be running."""
     os.environ[SESSION_MARK] = secrets.token_hex(8)
     yield
+    WARMTH.close()
     left = _left_running()
     for process in left:
         process.kill()
@@ -70,13 +69,18 @@ def fake_api_server() -> Iterator[FakeAPI]:
 
 
 @pytest.fixture(scope="session")
-def migrated_template(postgres_server: Postgres) -> str:
-    """The name of a database with every migration applied, to copy."""
-    from embedq_worker.store.migrations import apply_migrations
+def databases(postgres_server: Postgres) -> Iterator[Databases]:
+    """Copies of the session's templates."""
+    databases = Databases(postgres_server)
+    yield databases
+    databases.close()
 
-    with psycopg.connect(postgres_server.create_database(TEMPLATE), autocommit=True) as connection:
-        apply_migrations(connection)
-    return TEMPLATE
+
+@pytest.fixture(scope="session")
+def migrated_template(databases: Databases) -> str:
+    """The name of a database with every migration applied, to copy."""
+    databases.add_migrated()
+    return MIGRATED
 
 
 @pytest.fixture
@@ -88,15 +92,17 @@ def broker_url(valkey_server: Valkey) -> str:
 
 
 @pytest.fixture
-def postgres_url(postgres_server: Postgres) -> Iterator[str]:
+def postgres_url(databases: Databases) -> Iterator[str]:
     """URL of a fresh, empty database, without the extension pgvector."""
-    yield from _database(postgres_server, "template1")
+    with databases.copy(EMPTY) as url:
+        yield url
 
 
 @pytest.fixture
-def database_url(postgres_server: Postgres, migrated_template: str) -> Iterator[str]:
+def database_url(databases: Databases, migrated_template: str) -> Iterator[str]:
     """URL of a fresh database with embedq's migrations applied."""
-    yield from _database(postgres_server, migrated_template)
+    with databases.copy(migrated_template) as url:
+        yield url
 
 
 @pytest.fixture
@@ -104,12 +110,6 @@ def fake_api(fake_api_server: FakeAPI) -> FakeAPI:
     """A fake API without settings, faults or counts of other tests."""
     fake_api_server.reset()
     return fake_api_server
-
-
-def _database(server: Postgres, template: str) -> Iterator[str]:
-    name = f"test_{next(_numbers)}"
-    yield server.create_database(name, template)
-    server.drop_database(name)
 
 
 def _left_running() -> list[psutil.Process]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -16,9 +15,9 @@ from typing import Self
 
 from tests.bench.sampler import Sampler
 from tests.chaos.history import History
+from tests.support.warm import WARMTH, WarmProcess
 from tests.support.workers import READY
 
-_ROOT = Path(__file__).parents[2]
 _LOOK_EVERY = 0.1
 _MOMENT = 0.3
 """Seconds between a worker's death and its successor."""
@@ -31,7 +30,7 @@ class Member:
 
     slot: int
     key: str
-    process: subprocess.Popen[bytes]
+    process: WarmProcess
     log: Path
     stopped: bool = False
     killed: bool = False
@@ -51,7 +50,7 @@ class Member:
 
 
 class Crew:
-    """``count`` workers, for the length of a ``with`` block; ``module`` is what runs ``worker``.
+    """``count`` workers, for the length of a ``with`` block; with ``changes`` to each.
 
     ``metrics_ports``, if there are any: the port of each, also of its successors.
     """
@@ -63,13 +62,13 @@ class Crew:
         *,
         folder: Path,
         history: History,
-        module: tuple[str, ...] = ("embedq.cli",),
+        changes: str = "",
         metrics_ports: Sequence[int] = (),
     ) -> None:
         self._environment = {**environment, "PYTHONUNBUFFERED": "1"}
         self._folder = folder
         self._history = history
-        self._module = module
+        self._changes = changes
         self._metrics_ports = metrics_ports
         self._lock = threading.RLock()
         self._sampler = Sampler(_LOOK_EVERY, self._look)
@@ -144,14 +143,15 @@ class Crew:
         self._started += 1
         key = f"worker-{slot}-{self._started}"
         log = self._folder / f"{key}.log"
-        with log.open("wb") as output:
-            process = subprocess.Popen(
-                [sys.executable, "-m", *self._module, "worker"],
-                cwd=_ROOT,
-                env={**self._environment, **self._own(slot), "EMBEDQ_API_KEY": key},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+        environment = {**self._environment, **self._own(slot), "EMBEDQ_API_KEY": key}
+        with log.open("wb") as output, Path(os.devnull).open() as nothing:
+            process = WARMTH.start(
+                ["worker"],
+                environment,
+                stdin=nothing.fileno(),
+                stdout=output.fileno(),
+                changes=self._changes,
+                is_leader=True,
             )
         self._history.note("start", worker=key, pid=process.pid)
         return Member(slot, key, process, log)

@@ -28,9 +28,9 @@ _NO_DEEDS = ("enqueue", "left", "start", "continue", "valkey start", "postgres s
 
 def run(world: World, folder: Path, options: Options, calls: Sequence[Enqueue]) -> Report:
     """Enqueue ``calls`` while the deeds are done, wait for the rest, and check everything."""
-    module = ("embedq.cli",) if options.sabotage is None else ("tests.chaos.saboteur", options.sabotage)
+    changes = "" if options.sabotage is None else f"tests.chaos.saboteur:{options.sabotage}"
     with History(folder) as history:
-        crew = Crew(options.workers, world.environment, folder=folder, history=history, module=module)
+        crew = Crew(options.workers, world.environment, folder=folder, history=history, changes=changes)
         producing = Producing(
             world.valkey.url, calls, rate=options.rate, history=history, outages=lambda: world.outages
         )

@@ -1,4 +1,4 @@
-"""Runs ``embedq`` with one safeguard off: ``python -m tests.chaos.saboteur NAME worker …``.
+"""One safeguard off: changes of a worker's process, see ``tests.support.changed``.
 
 A run of the harness in which nothing is broken shows nothing unless it breaks where a safeguard is missing.
 Each function here takes one away from this process alone; the product has no switch for it. What a function
@@ -7,7 +7,6 @@ patches it first looks for, so that one that has moved is an error and not a saf
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -91,15 +90,3 @@ SAFEGUARDS: dict[str, Callable[[], None]] = {
 def _replace(owner: Any, name: str, substitute: Any) -> None:
     assert hasattr(owner, name), f"{owner} has no {name} any more: take its safeguard away where it is now"
     setattr(owner, name, substitute)
-
-
-def main() -> None:
-    """Take the safeguard away and go on as ``embedq``."""
-    SAFEGUARDS[sys.argv.pop(1)]()
-    from embedq.cli import main as embedq
-
-    embedq()
-
-
-if __name__ == "__main__":
-    main()

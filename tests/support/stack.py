@@ -6,8 +6,6 @@ The environment that workers and commands are given, and what is asked of it.
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -23,6 +21,7 @@ from kombu import pools
 
 from embedq import Producer
 from embedq.testing import FakeAPI, vector_of
+from tests.support.warm import WARMTH
 from tests.support.workers import Worker
 
 MODEL = "text-embedding-3-small"
@@ -61,16 +60,7 @@ class Stack:
 
     def command(self, *arguments: str, stdin: str = "", code: int = 0) -> str:
         """Run ``embedq`` and hold its exit code; returns what it printed, errors included."""
-        done = subprocess.run(
-            [sys.executable, "-m", "embedq.cli", *arguments],
-            env=self.environment,
-            input=stdin,
-            text=True,
-            check=False,
-            timeout=50,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
+        done = WARMTH.run(arguments, self.environment, text=stdin, timeout=50)
         assert done.returncode == code, done.stdout
         return done.stdout
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO
+
+from tests.support.warm import WARMTH, WarmProcess
 
 READY = " ready."
 """What Celery logs when it consumes."""
@@ -32,22 +34,27 @@ class Worker:
     ) -> None:
         self.lines: list[str] = []
         self._awaited = processes if ready else 0
-        program = ["embedq.cli"] if change is None else ["tests.support.changed", change]
-        self._command = [sys.executable, "-m", *program, "worker", *arguments, "--processes", str(processes)]
+        self._arguments = ["worker", *arguments, "--processes", str(processes)]
+        self._changes = change or ""
         self._environment = {**os.environ, **environment, "PYTHONUNBUFFERED": "1"}
         self._ready = threading.Semaphore(0)
-        self._process: subprocess.Popen[str] | None = None
+        self._process: WarmProcess | None = None
+        self._output: TextIO | None = None
         self._reader = threading.Thread(target=self._read, daemon=True)
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            self._command,
-            env=self._environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        reading, writing = os.pipe()
+        self._output = os.fdopen(reading, encoding="utf-8")
+        with Path(os.devnull).open() as nothing:
+            self._process = WARMTH.start(
+                self._arguments,
+                self._environment,
+                stdin=nothing.fileno(),
+                stdout=writing,
+                changes=self._changes,
+                is_leader=True,
+            )
+        os.close(writing)
         self._reader.start()
         for _ in range(self._awaited):
             if not self._ready.acquire(timeout=30):
@@ -102,10 +109,9 @@ class Worker:
         self._process.wait(10)
 
     def _read(self) -> None:
-        assert self._process is not None
-        assert self._process.stdout is not None
-        for line in self._process.stdout:
-            self.lines.append(line)
-            if READY in line:
-                self._ready.release()
-        self._process.stdout.close()
+        assert self._output is not None
+        with self._output:
+            for line in self._output:
+                self.lines.append(line)
+                if READY in line:
+                    self._ready.release()
