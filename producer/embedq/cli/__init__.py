@@ -35,6 +35,7 @@ _SUMMARIES = {
     "status": "Show what waits and for how long, how models and workers stand, and what is embedded.",
     "up": "Start Postgres, Valkey and a local model here, no worker.",
     "usage": "Show what was used, and what it cost.",
+    "watch": "Keep collections current with tables.",
     "worker": "Start worker processes.",
 }
 """One line a command, so that listing them imports none; a test holds them to the entry points."""

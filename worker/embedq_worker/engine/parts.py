@@ -14,6 +14,7 @@ from redis.backoff import NoBackoff
 from embedq_worker.api.client import ApiClient
 from embedq_worker.cancelling import cancel_all
 from embedq_worker.catalogue import Model
+from embedq_worker.engine.backfill import Backfill
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.caches import Caches
 from embedq_worker.engine.delivery import Delivery
@@ -118,9 +119,9 @@ class Parts:
                 asyncio.create_task(listen_to(self._redis, self._heard)),
             ]
         self._caches.start()
-        keeping = Housekeeping(self._database, self._settings.worker)
-        lasting = [keeping.run(), self._drift_check.run(), self._relaying.run(), self._sweep.run()]
-        self._tasks += [asyncio.create_task(work) for work in lasting]
+        keeper, filler = Housekeeping(self._database, self._settings.worker), Backfill(self._database)
+        works = [keeper.run(), filler.run(), self._drift_check.run(), self._relaying.run(), self._sweep.run()]
+        self._tasks += [asyncio.create_task(work) for work in works]
 
     def _may_call(self) -> bool:
         """Not while others may have what is in hand; nor while the answers could not be written."""

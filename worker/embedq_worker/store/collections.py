@@ -114,6 +114,7 @@ def drop_collection(connection: Connection, name: str) -> Collection:
                 raise CollectionBusy(
                     f"collection {name!r} was not dropped: somebody works on its indexes; wait for it"
                 )
+            connection.execute(statement("drop_watch"), {"collection_id": collection.id})
             drop_functions(connection, collection)
             if collection.is_managed:
                 connection.execute(_compose("drop_collection", collection))
