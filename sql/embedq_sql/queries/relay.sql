@@ -1,7 +1,7 @@
 -- The outbox as workers see it: what their relays send to Redis, and how a row is settled. The outbox fills and empties within
 -- seconds, so that what Postgres knows of its size is soon wrong: each of these is planned anew, at the size that it has.
 -- Rows are locked by relays and sweeps, which wait for nobody (SKIP LOCKED); by writers, which wait as little; and by burials, in
--- the order of ids and numbers. So nobody waits in a circle.
+-- the order of ids and versions. So nobody waits in a circle.
 
 -- name: look_at_outbox
 -- The epoch, and of each lane that has rows the one that was sent longest ago, by epoch, then time: with an epoch below the
@@ -23,12 +23,18 @@ FROM embedq.broker
 LEFT JOIN lane ON true
 LEFT JOIN embedq.collection ON collection.id = lane.collection_id;
 
+-- name: plan_by_index
+-- First in a transaction that reads a lane in its order, which is that of an index: statistics from when the outbox was nearly
+-- empty would have all that is in it sorted for each thousand rows.
+SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', 'off', true),
+       set_config('enable_seqscan', 'off', true);
+
 -- name: claim_outbox
 -- The next rows of a lane to be sent: unsent ones, then those sent longer ago than `age` seconds (null: none of them), locked
 -- until the transaction ends. At most `rows` of them, and none once `bytes` of text are claimed. A text that no message holds is
 -- left where it is.
 SELECT claimed.number, claimed.id, claimed.version, claimed.source, claimed.text IS NULL AS is_delete,
-       CASE WHEN claimed.size <= %(largest)s THEN claimed.text END AS text,
+       CASE WHEN octet_length(claimed.text) <= %(largest)s THEN claimed.text END AS text,
        claimed.metadata::text AS metadata, extract(EPOCH FROM claimed.moved_at)::float8 AS moved_at
 FROM (
     SELECT held.*, sum(least(held.size, %(largest)s)) OVER (ORDER BY held.epoch, held.moved_at, held.number) AS bytes
@@ -78,14 +84,18 @@ DELETE FROM embedq.outbox WHERE number = ANY (ARRAY(SELECT number FROM settled))
 
 -- name: settle_buried
 -- In the transaction of dead letters: the rows of their items, by the collections' names.
-WITH settled AS (
+WITH item AS MATERIALIZED (
+    SELECT collection.id AS collection_id, given.id, given.version
+    FROM unnest(%(collections)s::text[], %(ids)s::text[], %(versions)s::bigint[]) AS given (collection, id, version)
+    JOIN embedq.collection ON collection.name = given.collection
+    ORDER BY collection.id, given.id COLLATE "C", given.version
+), settled AS (
     SELECT held.number
-    FROM unnest(%(collections)s::text[], %(ids)s::text[], %(versions)s::bigint[]) AS item (collection, id, version)
-    JOIN embedq.collection ON collection.name = item.collection
-    JOIN embedq.outbox AS held
-        ON held.collection_id = collection.id AND held.id = item.id COLLATE "C" AND held.version = item.version
-    ORDER BY held.collection_id, held.id, held.number
-    FOR UPDATE OF held
+    FROM item CROSS JOIN LATERAL (
+        SELECT outbox.number FROM embedq.outbox
+        WHERE outbox.collection_id = item.collection_id AND outbox.id = item.id COLLATE "C" AND outbox.version = item.version
+        FOR UPDATE
+    ) AS held
 )
 DELETE FROM embedq.outbox WHERE number = ANY (ARRAY(SELECT number FROM settled));
 

@@ -1,4 +1,4 @@
-"""Reading the fleet for the metrics: queues, workers and models from Redis, dead letters from Postgres.
+"""Reading the fleet for the metrics: queues, workers and models from Redis, the rest from Postgres.
 
 It is read while pages are asked for, in every process: lengths, ends and reports, never all that is queued.
 What cannot be read keeps its last values, which are left out of a page once they are too old to be true.
@@ -22,12 +22,13 @@ from embedq_worker.limiter import Limits
 from embedq_worker.limiter.board import ModelBoard, read_boards
 from embedq_worker.limiter.reasons import change_kind, pause_kind
 from embedq_worker.logs import failure, get_logger
-from embedq_worker.metrics import fleet
+from embedq_worker.metrics import fleet, outbox
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
 from embedq_worker.store.dead_letters import count_some_dead_letters
 from embedq_worker.store.fleet import Fleet, read_fleet_async
+from embedq_worker.store.outbox import count_some_unsent
 from embedq_worker.store.queues import LANES, Queue, read_queues_async
 
 logger = get_logger(__name__)
@@ -35,8 +36,11 @@ logger = get_logger(__name__)
 PATIENCE = 5.0
 """Seconds that Postgres has for counting."""
 COUNT_EVERY = 30.0
-"""Seconds from one count of dead letters to the next: each process reads up to a thousand index entries a
-collection. Where collections came or went they are counted as soon as the queues are read again."""
+"""Seconds from one count of dead letters, and of the outbox, to the next: each process reads up to a thousand
+index entries a collection and lane. Where collections came or went they are counted as soon as the queues are
+read again."""
+_RELAYED = ("live", "bulk")
+"""The lanes of the outbox, by whether they are bulk."""
 
 
 class FleetReadings:
@@ -79,16 +83,18 @@ class FleetReadings:
         try:
             async with asyncio.timeout(PATIENCE):
                 counted = await count_some_dead_letters(self._database)
+                unsent = await count_some_unsent(self._database)
         except (StoreError, TimeoutError):
             return  # likewise
         except Exception as error:
             logger.error(
                 "dead_letters_not_counted",
-                "for the metrics dead letters could not be counted: {error}",
+                "for the metrics dead letters and the outbox could not be counted: {error}",
                 **failure(error),
             )
         else:
             self._tell_dead_letters(counted)
+            self._tell_unsent(unsent)
 
     async def _read_queues(self) -> dict[str, Queue]:
         names = [queue_name(each.name, lane) for each in self._collections for lane in LANES]
@@ -104,6 +110,13 @@ class FleetReadings:
         for name, count in counted.items():
             letters[(name,) if name is not None and (name,) in letters else ("",)] += count
         fleet.DEAD_LETTERS.replace(letters)
+
+    def _tell_unsent(self, counted: Sequence[tuple[str, bool, int]]) -> None:
+        rows: dict[tuple[str, ...], float] = {
+            (each.name, lane): 0.0 for each in self._collections for lane in _RELAYED
+        }
+        rows |= {(name, _RELAYED[is_bulk]): count for name, is_bulk, count in counted}
+        outbox.UNSENT.replace(rows)
 
 
 def _tell_queues(queues: Mapping[str, Queue]) -> None:

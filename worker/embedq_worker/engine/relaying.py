@@ -86,6 +86,6 @@ class Relaying:
 
 
 def code_of(error: Exception) -> str:
-    """Redis's short code, such as ``OOM``, or the error's class: redis-py quotes the command, and a text."""
+    """Redis's short code, or the error's class: what redis-py says quotes the command, and so a text."""
     first = str(error).rpartition("caused error: ")[2].partition(" ")[0]
     return first if first.isalpha() and first.isupper() else type(error).__name__

@@ -113,7 +113,9 @@ async def claimed(
     }
     async with database.connection() as connection, connection.transaction():
         cursor = connection.cursor(row_factory=args_row(OutboxRow))
-        await cursor.execute(statement("claim_outbox"), wanted, prepare=False)
+        async with connection.pipeline():
+            await connection.execute(statement("plan_by_index"))
+            await cursor.execute(statement("claim_outbox"), wanted, prepare=False)
         yield Claimed(connection, await cursor.fetchall())
 
 
@@ -129,7 +131,8 @@ async def sweep(
         "after": after,
         "rows": rows,
     }
-    async with database.connection() as connection:
+    async with database.connection() as connection, connection.transaction():
+        await connection.execute(statement("plan_by_index"))
         cursor = connection.cursor(row_factory=args_row(Swept))
         await cursor.execute(statement("sweep_outbox"), wanted, prepare=False)
         return await cursor.fetchone() or Swept(0, None, 0)
