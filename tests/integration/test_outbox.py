@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 
 from embedq.testing import faults
+from tests.support.forked import ForkedWorkers
 from tests.support.killer import MARKER
 from tests.support.stack import Stack, wait_until
-from tests.support.workers import Worker
+
+KILLER = "tests.support.killer:when_taken_in"
 
 
 def enqueue(stack: Stack, count: int, text: str = "text", first: int = 1) -> None:
     """Items in one transaction, by SQL alone."""
     with psycopg.connect(stack.database_url) as connection:
         connection.execute(
-            "SELECT embedq.enqueue('docs', number::text, %s || ' ' || number) FROM generate_series(%s, %s) number",
+            "SELECT embedq.enqueue('docs', number::text, %s || ' ' || number) "
+            "FROM generate_series(%s::int, %s) AS number",
             [text, first, first + count - 1],
         )
 
@@ -36,7 +41,7 @@ def test_items_arrive_and_leave_the_outbox(stack: Stack) -> None:
         enqueue(stack, 300)
         wait_until_settled(stack)
         assert len(stack.stored("docs")) == 300
-        stack.api.add(faults.BadText(), marker="refused")
+        stack.api.inject(faults.BadText(), marker="refused")
         with psycopg.connect(stack.database_url, autocommit=True) as connection:
             for text in ("first", "second", "third"):
                 connection.execute("SELECT embedq.enqueue('docs', '1', %s)", [text])
@@ -59,13 +64,13 @@ def test_items_arrive_and_leave_the_outbox(stack: Stack) -> None:
 
 
 def test_an_emptied_redis_costs_nothing(stack: Stack) -> None:
-    """With messages queued, in hand and unsent, in a fleet of which one is killed: within a minute, no step."""
+    """With messages queued, in hand and unsent, and a worker killed: right within a minute, with no step."""
     stack.create("docs")
     stack.configure("[worker]\nlease = 2.0\nmessage_lease = 2.0\nin_hand = 1\noutbox_queue = 2\n")
     stack.api.configure(latency=0.2)
     with stack.worker() as first, stack.worker() as second:
         enqueue(stack, 3_000)
-        wait_until(lambda: 0 < len(stack.stored("docs")), 20)
+        wait_until(lambda: len(stack.stored("docs")) > 0, 20)
         assert waiting(stack) > 0
         stack.broker.flushall()
         first.kill()
@@ -79,10 +84,14 @@ def test_an_emptied_redis_costs_nothing(stack: Stack) -> None:
     assert stack.sql("SELECT count(*) FROM embedq.dead_letter") == [(0,)]
 
 
-def test_what_kills_its_workers_leaves_the_outbox(stack: Stack) -> None:
-    """With its letter, a whole message: else it would be sent again for ever. Its neighbours are stored."""
+def test_what_kills_its_workers_leaves_the_outbox(stack: Stack, tmp_path: Path) -> None:
+    """With its letter, which keeps a whole message: else it would be sent again for ever."""
     stack.create("docs")
-    stack.configure("[worker]\nmessage_lease = 1.0\n")
+    stack.configure("[worker]\nmessage_lease = 1.0\nlease = 1.0\n")
     enqueue(stack, 1, MARKER)
-    with stack.worker() as relay:
-        wait_until(lambda: relay.is_alive and waiting(stack) == 1, 20)
+    with ForkedWorkers(stack.environment, 2, changes=[KILLER], log=tmp_path / "log") as crew:
+        wait_until(lambda: bool(crew.deaths), 20)
+        enqueue(stack, 20, first=2)
+        wait_until_settled(stack, 30)
+    assert stack.sql("SELECT class, item_id FROM embedq.dead_letter") == [("killer", None)]
+    assert len(stack.stored("docs")) == 20

@@ -31,7 +31,7 @@ from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.queries import Queries
 from embedq_worker.engine.queue_labels import labels_of
 from embedq_worker.engine.queue_meter import QueueMeters
-from embedq_worker.engine.relay import Relay
+from embedq_worker.engine.relayed import is_relayed
 from embedq_worker.engine.relaying import Relaying
 from embedq_worker.engine.scraping import Scraping
 from embedq_worker.engine.sweep import Sweep
@@ -90,9 +90,7 @@ class Parts:
         self._drift_check = DriftCheck(
             settings, self._database, served=self._directory.all, dispatcher_of=self._dispatcher
         )
-        relay = Relay(settings, self._database, self._redis, self.is_held)
-        self._relaying = Relaying(relay, self._database.outage)
-        self._sweep = Sweep(self._database)
+        self._relaying = Relaying(settings, self._database, self._redis, self.is_held)
         self._heard = Pulse()
         self._health = Health(
             patience=settings.worker.message_lease, hub=hub, redis=self._heard, outage=self._database.outage
@@ -119,9 +117,9 @@ class Parts:
                 asyncio.create_task(listen_to(self._redis, self._heard)),
             ]
         self._caches.start()
-        keeper, filler = Housekeeping(self._database, self._settings.worker), Backfill(self._database)
-        works = [keeper.run(), filler.run(), self._drift_check.run(), self._relaying.run(), self._sweep.run()]
-        self._tasks += [asyncio.create_task(work) for work in works]
+        keepers = [Housekeeping(self._database, self._settings.worker), Backfill(self._database)]
+        works = [*keepers, Sweep(self._database), self._drift_check, self._relaying]
+        self._tasks += [asyncio.create_task(work.run()) for work in works]
 
     def _may_call(self) -> bool:
         """Not while others may have what is in hand; nor while the answers could not be written."""
@@ -198,7 +196,10 @@ class Parts:
 
     def take(self, delivery: Delivery) -> None:
         """Read a message's content and send its items on their way."""
-        self._taking.take(delivery)
+        if is_relayed(delivery.headers):
+            self._relaying.when_marked(partial(self._taking.take, delivery))
+        else:
+            self._taking.take(delivery)
 
     def _pipeline(self, served: Served) -> Pipeline:
         pipeline = self._pipelines.get(served.collection.id)

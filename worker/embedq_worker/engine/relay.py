@@ -57,6 +57,8 @@ class Relay:
         self._most = settings.worker.outbox_queue
         self._sentinel = Sentinel(database, client, settings.key_prefix)
         self._overdue = Overdue(settings, client, is_held)
+        self._is_sending = False
+        self._afterwards: list[Callable[[], None]] = []
         self._looked_at = -inf
         self._pace = 1.0
 
@@ -102,12 +104,27 @@ class Relay:
             return present, lengths
         return await self._sentinel.renew(), lengths
 
+    def when_marked(self, work: Callable[[], None]) -> None:
+        """Do ``work`` once what is being sent is marked, else now.
+
+        This process may fetch what its relay has just sent. If it died of it before the rows are marked, the
+        next one would send them anew and die of another copy, for ever.
+        """
+        if self._is_sending:
+            self._afterwards.append(work)
+        else:
+            work()
+
     async def _send(self, lane: OutboxLane, epoch: int, age: float | None) -> int:
-        async with claimed(self._database, lane, epoch=epoch, age=age, rows=ROWS, size=BYTES) as claim:
+        async with (
+            self._marking(),
+            claimed(self._database, lane, epoch=epoch, age=age, rows=ROWS, size=BYTES) as claim,
+        ):
             consignment = await _pack(lane, claim)
             if consignment.letters:
                 await claim.bury(consignment.letters, consignment.refused)
             if consignment.messages:
+                self._is_sending = True
                 await self._push(consignment.messages)
                 await claim.mark_sent(consignment.sent, epoch)
         RELAYED.labels(*labels_of(lane.queue)).inc(len(consignment.sent))
@@ -121,6 +138,16 @@ class Relay:
             pipe.lpush(self._prefix + WAKE_KEY, b"1")
             pipe.ltrim(self._prefix + WAKE_KEY, 0, MAX_WAKE_TOKENS - 1)
             await pipe.execute()
+
+    @asynccontextmanager
+    async def _marking(self) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            self._is_sending = False
+            afterwards, self._afterwards = self._afterwards, []
+            for work in afterwards:
+                work()
 
     @asynccontextmanager
     async def _pipeline(self, *, transaction: bool) -> AsyncIterator[Any]:

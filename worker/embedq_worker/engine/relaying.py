@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Callable
 from contextlib import suppress
 
+import redis.asyncio as redis
 from redis.exceptions import RedisError
 
 from embedq_worker.engine.relay import Relay
@@ -13,7 +15,8 @@ from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import CollectionGone, DatabaseAway, NotMigrated, StoreError
 from embedq_worker.logs import get_logger
 from embedq_worker.metrics.servers import REDIS_ERRORS
-from embedq_worker.store.outage import Outage
+from embedq_worker.settings import Settings
+from embedq_worker.store.database import Database
 
 logger = get_logger(__name__)
 
@@ -26,9 +29,12 @@ _LONGEST_DELAY = 5.0
 class Relaying:
     """Rows wait in the outbox while Postgres or Redis is away; what is in the way is said once."""
 
-    def __init__(self, relay: Relay, outage: Outage) -> None:
-        self._relay = relay
-        self._outage = outage
+    def __init__(
+        self, settings: Settings, database: Database, client: redis.Redis, is_held: Callable[[str], bool]
+    ) -> None:
+        self._relay = Relay(settings, database, client, is_held)
+        self._outage = database.outage
+        self.when_marked = self._relay.when_marked
         self._delay = _FIRST_DELAY
         self._said: str | None = None
         self._round = asyncio.Lock()
