@@ -112,14 +112,13 @@ class Parts:
         if self._settings.metrics_port is not None:
             host, port = self._settings.metrics_host, self._settings.metrics_port
             probes = Probes(self._health, self._scraping.prepare, host=host, port=port)
-            self._tasks += [
-                asyncio.create_task(probes.run()),
-                asyncio.create_task(listen_to(self._redis, self._heard)),
-            ]
+            heard = listen_to(self._redis, self._heard)
+            self._tasks += [asyncio.create_task(probes.run()), asyncio.create_task(heard)]
         self._caches.start()
-        keepers = [Housekeeping(self._database, self._settings.worker), Backfill(self._database)]
-        works = [*keepers, Sweep(self._database), self._drift_check, self._relaying]
-        self._tasks += [asyncio.create_task(work.run()) for work in works]
+        keeper, filler = Housekeeping(self._database, self._settings.worker), Backfill(self._database)
+        sweep = Sweep(self._database).run()
+        for work in (keeper.run(), filler.run(), sweep, self._drift_check.run(), self._relaying.run()):
+            self._tasks.append(asyncio.create_task(work))
 
     def _may_call(self) -> bool:
         """Not while others may have what is in hand; nor while the answers could not be written."""
