@@ -256,6 +256,29 @@ TIMELINES = (
         labels={"lane": "live"},
     ),
     Timeline(
+        "EmbedqOutboxOld",
+        {
+            _UP: held(1, 900),
+            'embedq_fleet_outbox_oldest_seconds{instance="a:9100",collection="docs",lane="live"}': switched(
+                1, 90, 120
+            ),
+            'embedq_fleet_outbox_oldest_seconds{instance="a:9100",collection="docs",lane="bulk"}': held(
+                9999, 900
+            ),
+        },
+        well=85,
+        fires=95,
+        over=185,
+        labels={"lane": "live"},
+    ),
+    Timeline(
+        "EmbedqRedisEmptied",
+        {_UP: held(1, 900), 'embedq_redis_emptied_total{instance="a:9100"}': burst(1)},
+        well=55,
+        fires=70,
+        over=680,
+    ),
+    Timeline(
         "EmbedqSuspectsWait",
         {_UP: held(1, 2000), 'embedq_fleet_suspects{instance="a:9100"}': switched(0, 3, 900)},
         well=600,
