@@ -16,7 +16,7 @@ SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stack test lint alerts chaos bench bench-import bench-limits bench-memory bench-migration bench-queries bench-reliability bench-sql bench-status screenshots simulate docs constraints clean
+.PHONY: help install demo stack test lint alerts chaos bench bench-import bench-limits bench-memory bench-migration bench-queries bench-reliability bench-sql bench-status bench-watch screenshots simulate docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -69,6 +69,9 @@ bench-sql: .venv/installed-dev ## Measure similarity SQL on 100,000 vectors; SQL
 
 bench-reliability: .venv/installed-dev ## Measure what is promised of crashes and stops; RELIABILITY_ARGS="kills --quick"
 	@$(BIN)/python -m tests.bench.reliability $(RELIABILITY_ARGS)
+
+bench-watch: .venv/installed-dev ## Measure what a watched table costs its writers, and how it is followed; WATCH_ARGS=--quick
+	@$(BIN)/python -m tests.bench.watch $(WATCH_ARGS)
 
 screenshots: .venv/installed-dev ## Take the pictures of Flower in docs/images anew; needs chromium
 	@SCREENSHOTS=docs/images CI=true $(BIN)/python -m pytest -q tests/integration/test_flower_pages.py

@@ -56,7 +56,7 @@ def filled(stack: Stack) -> int:
 
 
 def test_a_table_is_filled_and_followed(shop: Stack) -> None:
-    """Through a kill in the middle of the backfill, with no needless call, and with what changes meanwhile."""
+    """Through a kill in the middle of the backfill, without a needless call, and with what changes then."""
     with shop.worker() as worker:
         wait_until(lambda: filled(shop) > 0, 30)
         worker.kill()

@@ -353,3 +353,20 @@ def test_watch_is_for_the_owner(application: Connection) -> None:
 
     with pytest.raises(psycopg.Error, match="cannot be watched: it belongs to role postgres"):
         application.execute("SELECT embedq.watch('public.product', 'sku', 'name', 'products')")
+
+
+def test_kept_plans_use_the_indexes(watched: Connection) -> None:
+    """A connection's plan is from when the outbox was empty; a backlog is not read through for an update."""
+    other = "UPDATE product SET name = name || '+' WHERE sku = 'a'"
+    sequential = "SELECT sum(seq_tup_read) FROM pg_stat_xact_user_tables WHERE relname IN ('outbox', 'item')"
+    watched.execute("VACUUM ANALYZE embedq.outbox, embedq.item")
+    for _ in range(10):  # after five a plan is kept
+        watched.execute(other)
+    watched.execute(
+        "INSERT INTO embedq.outbox (collection_id, id, version, text) "
+        "SELECT collection.id, n::text, n, 'waits' FROM embedq.collection, generate_series(1, 5000) AS n"
+    )
+    with watched.transaction():
+        before = watched.execute(sequential).fetchall()
+        watched.execute(other)
+        assert watched.execute(sequential).fetchall() == before
