@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
+import redis
 
+from embedq.contract import REGISTRY_KEY, Registered
 from embedq.testing import FakeAPI
 from embedq_worker.store.connections import Connection, connect
 from tests.support.producers import KINDS, Kind
@@ -33,3 +37,23 @@ def kind(request: pytest.FixtureRequest) -> Kind:
     """``Producer``, and ``AsyncProducer`` behind the same methods."""
     made: Kind = request.param
     return made
+
+
+@pytest.fixture
+def client(broker_url: str) -> Iterator[redis.Redis]:
+    """A client of the broker, where ``docs`` has versions of the clock and ``rows`` the caller's."""
+    with redis.Redis.from_url(broker_url) as connection:
+        docs, rows = (msgspec.json.encode(Registered("m", 3, versions)) for versions in ("clock", "given"))
+        connection.hset(REGISTRY_KEY, mapping={"": b"1", "docs": docs, "rows": rows})
+        yield connection
+
+
+@pytest.fixture
+def environment(broker_url: str, tmp_path: Path) -> dict[str, str]:
+    """A command's environment, with the broker in it and checkpoints in a folder of the test's."""
+    ours = {
+        "EMBEDQ_BROKER_URL": broker_url,
+        "EMBEDQ_KEY_PREFIX": "",
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+    }
+    return {**os.environ, "COLUMNS": "100", **ours}

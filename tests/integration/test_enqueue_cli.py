@@ -2,59 +2,23 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
 
-import msgspec
 import pytest
 import redis
 
 from embedq.cli import _SUMMARIES
-from embedq.contract import REGISTRY_KEY, UNACKED_KEY, Registered
+from embedq.contract import UNACKED_KEY
+from tests.support.loading import EMBEDQ, enqueued_ids, run
 
-EMBEDQ = str(Path(sys.executable).with_name("embedq"))
 SECRET = "what the customer wrote"
-
-
-@pytest.fixture
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    """A client of the broker, where ``docs`` has versions of the clock and ``rows`` the caller's."""
-    with redis.Redis.from_url(broker_url) as connection:
-        docs, rows = (msgspec.json.encode(Registered("m", 3, versions)) for versions in ("clock", "given"))
-        connection.hset(REGISTRY_KEY, mapping={"": b"1", "docs": docs, "rows": rows})
-        yield connection
-
-
-@pytest.fixture
-def environment(broker_url: str) -> dict[str, str]:
-    """The process's environment, with the broker in it."""
-    return {**os.environ, "EMBEDQ_BROKER_URL": broker_url, "EMBEDQ_KEY_PREFIX": "", "COLUMNS": "100"}
-
-
-def run(environment: dict[str, str], *arguments: str, stdin: bytes = b"") -> subprocess.CompletedProcess[str]:
-    """``embedq`` with arguments, to its end."""
-    ended = subprocess.run(
-        [EMBEDQ, *arguments], input=stdin, capture_output=True, env=environment, timeout=30
-    )
-    return subprocess.CompletedProcess(
-        ended.args, ended.returncode, ended.stdout.decode(), ended.stderr.decode()
-    )
-
-
-def enqueued_ids(client: redis.Redis, queue: str) -> list[str]:
-    """The ids on a queue, in order."""
-    raw: Any = client.lrange(queue, 0, -1)
-    bodies = [json.loads(base64.b64decode(json.loads(message)["body"])) for message in reversed(raw)]
-    return [item["id"] for body in bodies for item in body[1]["job"]["items"]]
 
 
 def lines(*values: object) -> bytes:

@@ -136,12 +136,14 @@ def test_a_file_is_estimated(stack: Stack) -> None:
     assert "by max_concurrency (the limits of now)" in page
     odd = '{"id": "d", "deleted": true}\nno json\n{"id": "e", "text": ""}'
     page = stack.command("estimate", "docs", "-", stdin=odd, code=1)
-    assert "0 items with a text, 1 deletes, 2 bad lines" in page
+    assert "0 items with a text, 1 deletes, 2 bad rows" in page
     long = json.dumps({"id": "l", "text": "some words in a sentence. " * 100})
     found = json.loads(stack.command("estimate", "cut", "-", "--json", stdin=long))
     assert (found["items"], found["texts"] > 5) == (1, True)
     with stack.worker(), stack.producer() as producer:
         producer.enqueue_many("docs", items[:50])
         stack.wait_until_done()
-    found = json.loads(stack.command("estimate", "docs", "-", "--json", "--skip-stored", stdin=file))
+    csv = "number,words\n" + "".join(f"{item['id']},{item['text']}\n" for item in items)
+    columns = ("--format", "csv", "--id", "number", "--text", "words")
+    found = json.loads(stack.command("estimate", "docs", "-", "--json", "--skip-stored", *columns, stdin=csv))
     assert (found["items"], found["unchanged"]) == (10, 50)

@@ -1,47 +1,29 @@
-"""``embedq enqueue``: the items of a JSON Lines file, good lines enqueued, bad ones counted and named."""
+"""``embedq enqueue``: the items of a source, good rows enqueued, bad ones counted and named."""
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import Any
 
 import click
 
-from embedq.cli.lines import Lines
-from embedq.cli.progress import Advance, progress
+from embedq.cli.loading import Load
+from embedq.cli.progress import progress
+from embedq.cli.sources.checkpoint import Checkpoint
+from embedq.cli.sources.opening import open_source
+from embedq.cli.sources.options import asked, source_options
+from embedq.cli.sources.source import Source
 from embedq.contract import Lane
-from embedq.errors import BrokerUnavailable, EmbedqError, QueueFull
 from embedq.producer import Producer
 
-_SHOWN = 10
 _POLL_SECONDS = 0.25
-_REFRESH_LINES = 500
-
-
-@dataclass
-class BadLines:
-    """The count of bad lines; the first ten are shown as they come, the rest are counted."""
-
-    count: int = 0
-    _name: str = field(default="-")
-
-    def add(self, number: int, reason: str) -> None:
-        """One more, on line ``number``."""
-        self.count += 1
-        if self.count <= _SHOWN:
-            click.echo(f"{self._name}:{number}: {reason}", err=True)
-        elif self.count == _SHOWN + 1:
-            click.echo("more bad lines are counted, not shown", err=True)
 
 
 @click.command()
 @click.argument("collection")
-@click.argument("file", type=click.File("rb"), metavar="FILE.jsonl|-")
+@source_options
 @click.option(
     "--lane",
     type=click.Choice(["live", "bulk"]),
@@ -50,6 +32,13 @@ class BadLines:
     help="bulk gives way to live.",
 )
 @click.option("--source", help="Name of the service that sends them, kept in every job.")
+@click.option("--resume", is_flag=True, help="Go on with a load that was interrupted, behind its checkpoint.")
+@click.option(
+    "--checkpoint",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where it is kept how far the load is.  [default: a file in ~/.local/state/embedq]",
+)
 @click.option(
     "--wait", is_flag=True, help="Wait until the queue is empty and no message is in a worker's hands."
 )
@@ -60,53 +49,64 @@ class BadLines:
     help="Redis, such as redis://localhost:6379/0.",
 )
 def enqueue(
-    collection: str, file: BinaryIO, lane: Lane, source: str | None, wait: bool, broker_url: str | None
+    collection: str,
+    lane: Lane,
+    source: str | None,
+    resume: bool,
+    checkpoint: Path | None,
+    wait: bool,
+    broker_url: str | None,
+    **values: Any,
 ) -> None:
-    """Enqueue the items of a JSON Lines file, or of standard input.
+    """Enqueue the items of a file, a directory, a query, or of standard input.
 
-    A line is {"id", "text"} with "version" and "metadata" if there are any, or {"id", "deleted": true}.
-    Every good line is enqueued; with a bad one the exit code is 1.
+    A line of JSON Lines is {"id", "text"} with "version" and "metadata" if there are any, or {"id",
+    "deleted": true}. CSV, TSV, Parquet and a query have columns, which the options name. Files may end in
+    .gz. Of a directory each text and Markdown file is an item. Every good row is enqueued; with a bad one the
+    exit code is 1.
 
     \b
     Example:
       embedq enqueue docs texts.jsonl --lane bulk --wait
+      embedq enqueue docs products.csv --id sku --text name --text description --metadata brand
+      embedq enqueue docs handbook/
+      embedq enqueue docs --sql "SELECT id, body AS text FROM post" --database postgresql://localhost/app
     """
-    bad = BadLines(_name=file.name)
-    with Producer(broker_url, source=source) as producer:
-        _send(producer, collection, file, lane, bad)
+    with open_source(asked(values)) as opened, Producer(broker_url, source=source) as producer:
+        load = _load(opened, collection, lane, checkpoint, resume)
+        _run(load, producer, opened, collection)
         if wait:
             _wait(producer, collection, lane)
-    if bad.count:
+    if opened.bad.count:
         sys.exit(1)
 
 
-def _send(producer: Producer, collection: str, file: BinaryIO, lane: Lane, bad: BadLines) -> None:
-    lines = Lines(file, bad.add)
+def _load(source: Source, collection: str, lane: Lane, file: Path | None, resume: bool) -> Load:
+    if not source.is_resumable:
+        if resume or file is not None:
+            raise click.UsageError(f"{source.name} cannot be read from the middle, so nothing can be resumed")
+        return Load(source, collection, lane, None)
+    checkpoint = Checkpoint(collection, source, file)
+    load = Load(source, collection, lane, checkpoint)
+    if resume:
+        load.go_on()
+    elif checkpoint.exists:
+        click.echo("a load of it was interrupted; this one begins anew (--resume would go on)", err=True)
+    return load
+
+
+def _run(load: Load, producer: Producer, source: Source, collection: str) -> None:
+    before = load.enqueued
     started = time.monotonic()
-    with progress(f"enqueue to {collection}", _size(file)) as advance:
-        try:
-            count = producer.enqueue_many(collection, _watched(lines, advance), lane, on_invalid=lines.reject)
-        except (BrokerUnavailable, QueueFull) as error:
-            done = f"{error.enqueued:,} items were enqueued when line {lines.number} had been read"
-            raise EmbedqError(f"{error}; {done}") from error
+    with progress(f"enqueue to {collection}", source.total) as advance:
+        load.run(producer, advance)
     seconds = time.monotonic() - started
-    summary = (
-        f"{count:,} items enqueued to {collection} in {seconds:.1f} s ({count / max(seconds, 1e-6):,.0f}/s)"
-    )
-    click.echo(summary + (f"; {bad.count:,} bad lines left out" if bad.count else ""))
-
-
-def _watched(lines: Lines, advance: Advance) -> Iterator[dict[str, Any]]:
-    for item in lines:
-        if lines.number % _REFRESH_LINES == 0:
-            advance(lines.bytes_read)
-        yield item
-
-
-def _size(file: BinaryIO) -> int | None:
-    """Bytes of a regular file; a pipe has no known size."""
-    status = os.fstat(file.fileno())
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
+    count = load.enqueued - before
+    rate = count / max(seconds, 1e-6)
+    summary = f"{count:,} items enqueued to {collection} in {seconds:.1f} s ({rate:,.0f}/s)"
+    resumed = f"; {load.enqueued:,} with those of before" if before else ""
+    bad = f"; {source.bad.count:,} bad {source.unit}s left out" if source.bad.count else ""
+    click.echo(summary + resumed + bad)
 
 
 def _wait(producer: Producer, collection: str, lane: Lane) -> None:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import stat
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import islice
-from typing import BinaryIO
+from typing import Any
 
 import click
 
-from embedq.cli.enqueue import BadLines
-from embedq.cli.lines import Lines
 from embedq.cli.progress import progress
+from embedq.cli.sources.opening import open_source
+from embedq.cli.sources.options import asked, source_options
+from embedq.cli.sources.source import Source
 from embedq.contract import Item, check_item
 from embedq.errors import BrokerUnavailable, InvalidItem
 from embedq.items import read_item
@@ -38,7 +37,7 @@ _AT_ONCE = 1_000
 
 @click.command(epilog="Example: embedq estimate docs texts.jsonl --call-seconds 0.4")
 @click.argument("collection")
-@click.argument("file", type=click.File("rb"), metavar="FILE.jsonl|-")
+@source_options
 @click.option("--skip-stored", is_flag=True, help="Leave out items whose text is stored already.")
 @click.option(
     "--call-seconds",
@@ -47,25 +46,24 @@ _AT_ONCE = 1_000
 )
 @click.option("--json", "is_json", is_flag=True, help="Machine-readable: one object.")
 def estimate(
-    collection: str, file: BinaryIO, skip_stored: bool, call_seconds: float | None, is_json: bool
+    collection: str, skip_stored: bool, call_seconds: float | None, is_json: bool, **values: Any
 ) -> None:
-    """Say what embedding the items of a JSON Lines file would take: texts, tokens, dollars, time.
+    """Say what embedding the items of a source would take: texts, tokens, dollars, time.
 
-    Nothing is enqueued or called. Equal texts are counted each, though many of them cost one call. With a
-    bad line the exit code is 1.
+    Sources are those of `embedq enqueue`. Nothing is enqueued or called. Equal texts are counted each, though
+    many of them cost one call. With a bad row the exit code is 1.
     """
     settings = Settings.from_environment()
-    bad = BadLines(_name=file.name)
-    with open_database(settings) as connection:
+    with open_source(asked(values)) as source, open_database(settings) as connection:
         found = _collection(connection, collection)
         model = settings.catalogue.usable(found.model)
         reckoning = Reckoning(found, model)
-        _read(connection if skip_stored else None, found, file, bad, reckoning)
-    reckoning.bad_lines = bad.count
+        _read(connection if skip_stored else None, found, source, reckoning)
+    reckoning.bad_lines = source.bad.count
     limits, whence = _limits(settings, model)
     estimated = reckoning.estimate(limits, call_seconds)
     click.echo(as_json(estimated) if is_json else "\n".join(_lines(estimated, whence)))
-    if bad.count:
+    if source.bad.count:
         sys.exit(1)
 
 
@@ -76,25 +74,22 @@ def _collection(connection: Connection, name: str) -> Collection:
     return collections[name]
 
 
-def _read(
-    ledger: Connection | None, collection: Collection, file: BinaryIO, bad: BadLines, reckoning: Reckoning
-) -> None:
-    lines = Lines(file, bad.add)
-    items = _items(lines)
-    with progress(f"estimate for {collection.name}", _size(file)) as advance:
+def _read(ledger: Connection | None, collection: Collection, source: Source, reckoning: Reckoning) -> None:
+    items = _items(source)
+    with progress(f"estimate for {collection.name}", source.total) as advance:
         while batch := list(islice(items, _AT_ONCE)):
             _add(reckoning, batch, {} if ledger is None else _stored(ledger, collection, batch))
-            advance(lines.bytes_read)
+            advance(source.done)
 
 
-def _items(lines: Lines) -> Iterator[Item]:
+def _items(source: Source) -> Iterator[Item]:
     """Those that could be enqueued; versions are not looked at."""
-    for line in lines:
+    for row in source:
         try:
-            item = read_item(line)
+            item = read_item(row)
             check_item(Item(item.id, item.text, None, item.metadata, item.deleted), "clock")
         except InvalidItem as error:
-            lines.reject(error)
+            source.reject(error)
         else:
             yield item
 
@@ -124,18 +119,12 @@ def _limits(settings: Settings, model: Model) -> tuple[Limits, str]:
     return board.live.over(file), "the limits of now"
 
 
-def _size(file: BinaryIO) -> int | None:
-    """Bytes of a regular file; a pipe has no known size."""
-    status = os.fstat(file.fileno())
-    return status.st_size if stat.S_ISREG(status.st_mode) else None
-
-
 def _lines(found: Estimate, whence: str) -> list[str]:
     left_out = {
         "unchanged": found.unchanged,
         "deletes": found.deletes,
         "too long, dead letters": found.too_long,
-        "bad lines": found.bad_lines,
+        "bad rows": found.bad_lines,
     }
     others = "".join(f", {count:,} {name}" for name, count in left_out.items() if count)
     counted = "by the model's tokenizer" if found.is_exact else "estimated on the high side"

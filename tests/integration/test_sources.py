@@ -1,0 +1,214 @@
+"""Loads from files, directories and queries by the command, interrupted and resumed."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from pathlib import Path
+
+import psycopg
+import pytest
+import redis
+from click.testing import CliRunner, Result
+
+from embedq.cli import main
+from tests.support.loading import enqueued_ids, enqueued_items, run
+from tests.support.stretches import ITEMS
+
+ROWS = 2_100
+STRETCHES = "tests.support.stretches"
+SECRET = "what the customer wrote"
+
+
+def invoke(environment: dict[str, str], *arguments: str) -> Result:
+    """``embedq enqueue docs`` in this process."""
+    return CliRunner().invoke(main, ["enqueue", "docs", *arguments], env=environment)
+
+
+@pytest.fixture
+def products(tmp_path: Path) -> Path:
+    """A CSV file of so many rows that a load of it takes five short stretches."""
+    file = tmp_path / "products.csv"
+    rows = "".join(f'{number},name {number},"a, b"\n' for number in range(ROWS))
+    file.write_text("sku,name,description\n" + rows)
+    return file
+
+
+CSV = ("--id", "sku", "--text", "name", "--text", "description")
+
+
+def test_a_killed_load_goes_on(environment: dict[str, str], client: redis.Redis, products: Path) -> None:
+    """After SIGKILL at the worst moment ``--resume`` enqueues the rest, and one stretch again."""
+    killed = run(environment, "enqueue", "docs", str(products), *CSV, change=f"{STRETCHES}:killed")
+    first = enqueued_ids(client, "embedq.docs")
+    ended = run(environment, "enqueue", "docs", str(products), *CSV, "--resume")
+    all_ids = [str(number) for number in range(ROWS)]
+
+    assert killed.returncode == -signal.SIGKILL
+    assert first == all_ids[: 3 * ITEMS]
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert f"; {ROWS:,} with those of before" in ended.stdout
+    assert enqueued_ids(client, "embedq.docs") == first + all_ids[2 * ITEMS :]
+    assert "nothing to resume" in invoke(environment, str(products), *CSV, "--resume").stderr
+
+
+def test_an_interrupted_load_says_how_to_go_on(
+    environment: dict[str, str], client: redis.Redis, products: Path
+) -> None:
+    """Ctrl-C ends it with a sentence; it is not resumed once the file, or what is made of it, changed."""
+    ended = run(environment, "enqueue", "docs", str(products), *CSV, change=f"{STRETCHES}:interrupted")
+    assert ended.returncode == 1
+    assert ended.stderr == (
+        "embedq: interrupted; 1,500 items were enqueued when line 1501 had been read; "
+        "--resume goes on with it\n"
+    )
+    queued = client.llen("embedq.docs")
+
+    other = invoke(environment, str(products), *CSV, "--metadata", "name", "--resume")
+    assert (other.exit_code, "since it began its metadata changed" in other.stderr) == (1, True)
+    products.write_text("sku,name,description\n1,a,b\n")
+    changed = invoke(environment, str(products), *CSV, "--resume")
+    assert (changed.exit_code, "its modified, size changed" in changed.stderr) == (1, True)
+    assert client.llen("embedq.docs") == queued
+    anew = invoke(environment, str(products), *CSV)
+    assert (anew.exit_code, "this one begins anew" in anew.stderr) == (0, True)
+
+
+def test_a_query_is_read_by_ids_and_resumed(
+    environment: dict[str, str], client: redis.Redis, postgres_url: str, tmp_path: Path
+) -> None:
+    """Rows in the order of their ids, with their types; a load that goes on reads the ids behind its last."""
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(
+            "CREATE TABLE post AS SELECT number AS id, 'body 100%' AS text, now() AS at, "
+            "'{a}'::text[] AS tags, '{\"k\": 1}'::jsonb AS metadata "
+            "FROM generate_series(1, 2100) AS number ORDER BY random()"
+        )
+    query = "SELECT * FROM post WHERE text LIKE '%100%'; -- all"
+    sql = ("docs", "--sql", query.replace("; -- all", " -- all"), "--database", postgres_url)
+    run(environment, "enqueue", *sql, change=f"{STRETCHES}:killed")
+    ended = run(environment, "enqueue", *sql, "--resume")
+    items = enqueued_items(client, "embedq.docs")
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [*dict.fromkeys(item["id"] for item in items)] == [str(number) for number in range(1, ROWS + 1)]
+    assert len(items) == ROWS + ITEMS
+    assert items[0]["metadata"] == {"k": 1}
+
+    given = (
+        "rows",
+        *sql[1:],
+        "--version",
+        "at",
+        "--metadata",
+        "tags",
+        "--checkpoint",
+        str(tmp_path / "file"),
+    )
+    assert run(environment, "enqueue", *given).returncode == 0
+    (item, *_) = enqueued_items(client, "embedq.rows")
+    assert item["metadata"] == {"tags": ["a"]}
+    assert item["version"] > 1_700_000_000_000_000
+    assert not (tmp_path / "file").exists()
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "said"),
+    [
+        ("SELECT 1 AS id, 'a' AS body", 2, "the query has no column 'text'; its columns: id, body"),
+        ("SELECT nothing FROM nowhere", 2, 'relation "nowhere" does not exist'),
+        ("SELECT 1 AS id, 'a' AS text UNION ALL SELECT 1, 'b'", 1, "query:2: the query has this id twice"),
+        (f"SELECT 1 AS id, '{SECRET}'::int::text AS text", 1, "(SQLSTATE 22P02)"),
+        ("SELECT 1 AS id, set_config('x.y', 'a', false) AS text; DROP TABLE x", 2, "syntax error"),
+    ],
+    ids=["column", "table", "twice", "value", "two"],
+)
+@pytest.mark.usefixtures("client")
+def test_what_is_wrong_with_a_query_is_said(
+    environment: dict[str, str], postgres_url: str, query: str, code: int, said: str
+) -> None:
+    """By the server's words where they are of the query, and without them where they may hold values."""
+    ended = invoke(environment, "--sql", query, "--database", postgres_url)
+
+    assert (ended.exit_code, said in ended.stderr) == (code, True)
+    assert SECRET not in ended.stderr
+
+
+def test_a_directory_is_enqueued(environment: dict[str, str], client: redis.Redis, tmp_path: Path) -> None:
+    """A file an item; what is no text is named by its path, and costs no other."""
+    for name, content in {
+        "a.md": b"# A",
+        "b/c.txt": b"c",
+        "bad.txt": b"\xff" + SECRET.encode(),
+        "empty.md": b"",
+    }.items():
+        (tmp_path / "texts" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "texts" / name).write_bytes(content)
+    (tmp_path / "texts" / "huge.txt").write_bytes(b"x" * 2_000_000)
+    ended = invoke(environment, str(tmp_path / "texts"), "--lane", "bulk")
+
+    assert enqueued_ids(client, "embedq.docs.bulk") == ["a.md", "b/c.txt"]
+    assert ended.exit_code == 1
+    assert [line.split(":")[1] for line in ended.stderr.splitlines()] == ["bad.txt", "empty.md", "huge.txt"]
+    assert "3 bad files left out" in ended.stdout
+    assert SECRET not in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "give a file, a directory"),
+        (("-", "--sql", "SELECT 1"), "give a file, a directory"),
+        (("-", "--resume"), "cannot be read from the middle"),
+        (("-", "--format", "csv", "--delimiter", "||"), "--delimiter is one character"),
+        (("/dev/null", "--format", "parquet"), "give a file, not a pipe"),
+        (("--sql", "SELECT 1", "--database", ""), "--sql needs --database"),
+    ],
+)
+@pytest.mark.usefixtures("client")
+def test_wrong_usage_is_explained(environment: dict[str, str], arguments: tuple[str, ...], said: str) -> None:
+    """With exit code 2."""
+    ended = invoke(environment, *arguments)
+
+    assert (ended.exit_code, said in ended.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reader", "package", "extra"),
+    [
+        (("/dev/null", "--format", "parquet"), "parquet", "pyarrow", "parquet"),
+        (("--sql", "SELECT 1", "--database", "x"), "sql_query", "psycopg", "postgres"),
+    ],
+    ids=["parquet", "query"],
+)
+@pytest.mark.usefixtures("client")
+def test_a_missing_extra_is_named(
+    environment: dict[str, str],
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: tuple[str, ...],
+    reader: str,
+    package: str,
+    extra: str,
+) -> None:
+    """A reader whose package is not installed says what to install."""
+    monkeypatch.delitem(sys.modules, f"embedq.cli.sources.{reader}", raising=False)
+    monkeypatch.setitem(sys.modules, package, None)
+    ended = invoke(environment, *arguments)
+
+    assert ended.exit_code == 2
+    assert f"pip install 'embedq[{extra}]'" in ended.stderr
+
+
+def test_without_a_place_for_checkpoints_a_load_goes_through(
+    environment: dict[str, str], client: redis.Redis, tmp_path: Path
+) -> None:
+    """It says that it cannot be resumed; a file that was chosen for it must be writable."""
+    (tmp_path / "rows.csv").write_text("id,text\n1,a\n")
+    (tmp_path / "state").write_text("in the way")
+    ended = invoke(environment, str(tmp_path / "rows.csv"))
+    chosen = str(tmp_path / "state" / "file")
+    refused = invoke(environment, str(tmp_path / "rows.csv"), "--checkpoint", chosen)
+
+    assert (ended.exit_code, "this load cannot be resumed" in ended.stderr) == (0, True)
+    assert (refused.exit_code, "give another file with --checkpoint" in refused.stderr) == (1, True)
+    assert enqueued_ids(client, "embedq.docs")[0] == "1"
