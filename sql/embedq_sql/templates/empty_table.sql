@@ -1,0 +1,2 @@
+-- A collection without rows, for tests. table is a qualified name.
+TRUNCATE {table};
