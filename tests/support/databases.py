@@ -47,6 +47,13 @@ class Databases:
             self._connection.close()
 
     def _execute(self, statement: str, *names: str) -> None:
+        composed = sql.SQL(statement).format(*map(sql.Identifier, names))
+        try:
+            self._opened().execute(composed)
+        except psycopg.OperationalError:  # the test has stopped the server, and started it again
+            self._opened().execute(composed)
+
+    def _opened(self) -> psycopg.Connection[Any]:
         if self._connection is None or self._connection.closed:
             self._connection = psycopg.connect(self._server.url_of("postgres"), autocommit=True)
-        self._connection.execute(sql.SQL(statement).format(*map(sql.Identifier, names)))
+        return self._connection
