@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
@@ -15,12 +14,19 @@ T = TypeVar("T")
 _LOCATED = re.compile(r"(?P<problem>.*) - at `\$\.?(?P<key>.*)`", re.DOTALL)
 
 
+def similar(name: str, names: Iterable[str], most: int) -> list[str]:
+    """The names that look most like one."""
+    import difflib  # late: it is not for commands that go well
+
+    return difflib.get_close_matches(name, list(names), n=most)
+
+
 def check_keys(table: Iterable[str], known: Iterable[str], where: str) -> None:
     """Raise ``ConfigurationError`` for the first key that is not ``known``, with the one probably meant."""
     names = sorted(known)
     for key in table:
         if key not in names:
-            close = difflib.get_close_matches(key, names, n=1)
+            close = similar(key, names, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"known are {', '.join(names)}"
             raise ConfigurationError(f"{where}: unknown key {key!r}; {hint}")
 

@@ -58,7 +58,7 @@ class Commands(click.Group):
         if entry is None:
             return None
         try:
-            with _no_collection():
+            with quick_import():
                 command: click.Command = entry.load()
         except ModuleNotFoundError as error:
             if error.name is None or error.name.partition(".")[0].startswith("embedq"):
@@ -84,8 +84,8 @@ class Commands(click.Group):
 
 
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Importing makes many objects and hardly any garbage: looking for it takes a quarter of the time.
+def quick_import() -> Iterator[None]:
+    """Importing makes many objects and hardly any garbage: looking for that takes a quarter of the time.
 
     Nor is it looked for among these later on.
     """

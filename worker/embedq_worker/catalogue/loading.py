@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import tomllib
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -14,7 +13,7 @@ import msgspec
 from embedq.errors import ConfigurationError
 from embedq_worker.catalogue.model import Model
 from embedq_worker.errors import UnknownModel, WithdrawnModel
-from embedq_worker.keys import check_keys, convert
+from embedq_worker.keys import check_keys, convert, similar
 
 USER_KEYS = frozenset(
     {
@@ -57,7 +56,7 @@ class Catalogue:
         try:
             return self._by_name[name]
         except KeyError:
-            raise UnknownModel(name, difflib.get_close_matches(name, self._by_name, n=3)) from None
+            raise UnknownModel(name, similar(name, self._by_name, 3)) from None
 
     def usable(self, name: str) -> Model:
         """Like ``get``; raise ``WithdrawnModel`` for one that neither the API nor a server of its own has."""

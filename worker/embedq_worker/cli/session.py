@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib import import_module
+from threading import Thread
+from types import ModuleType
 
 import click
 from psycopg.errors import Diagnostic
 
 from embedq.broker import Broker
+from embedq.cli import quick_import
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import list_collections
@@ -47,6 +52,34 @@ def open_broker(settings: Settings) -> Iterator[Broker]:
         yield broker
     finally:
         broker.close()
+
+
+def begin_with_redis() -> None:
+    """Have redis-py imported in a thread, while Postgres is being connected to and asked.
+
+    Without OpenTelemetry, which redis-py imports where it is installed, to count for applications
+    that set it up: it takes half as long as redis-py itself, and of a command nobody hears of it.
+    """
+    Thread(target=_import_redis).start()
+
+
+def _import_redis() -> None:
+    with quick_import(), _absent("opentelemetry"):
+        import_module("redis")
+
+
+@contextmanager
+def _absent(module: str) -> Iterator[None]:
+    """Meanwhile a module is as if it were not installed, unless it was imported before."""
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]  # None: not to be imported
+    if module in modules:
+        yield
+        return
+    modules[module] = None
+    try:
+        yield
+    finally:
+        del modules[module]
 
 
 def publish(connection: Connection, broker: Broker, settings: Settings) -> list[Collection]:

@@ -11,7 +11,7 @@ import click
 
 from embedq.errors import EmbedqError
 from embedq_worker.cli.money import as_json
-from embedq_worker.cli.session import open_broker, open_database
+from embedq_worker.cli.session import begin_with_redis, open_broker, open_database
 from embedq_worker.cli.snapshot import Snapshot, take
 from embedq_worker.settings import Settings
 
@@ -43,6 +43,7 @@ def status(is_json: bool, watch: bool) -> None:
     if watch:
         _watch(settings)
         return
+    begin_with_redis()
     with open_database(settings) as connection, open_broker(settings) as broker:
         found = take(connection, broker, settings)
     if is_json:
