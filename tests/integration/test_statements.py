@@ -66,6 +66,7 @@ def connection(database_url: str) -> Iterator[Connection]:
         start(opened, "docs", Model(id="other", dimensions=2))
         opened.execute(composed("make_incoming_of_both", opened))
         opened.execute(composed("make_filling", opened))
+        opened.execute(composed("make_listed", opened))
         yield opened
 
 

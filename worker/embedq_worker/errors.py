@@ -16,6 +16,7 @@
     ├── NotReplayable           a dead letter that cannot be put back on its queue
     ├── Unhealthy               a worker process says, or shows, that it cannot work
     ├── AllItemsDead            a job of which no item could be embedded
+    ├── SourceError             what a collection is made from cannot be read
     └── StoreError              Postgres did not do what was asked
         ├── DatabaseAway        it cannot serve now
         │   ├── DatabaseBusy    other transactions are in the way
@@ -365,3 +366,7 @@ class VectorTooLong(StoreError):
 
 class BadChunks(StoreError):
     """Texts of a collection cannot be chunked so; the message says why, and what to choose."""
+
+
+class SourceError(WorkerError):
+    """What a collection is made from cannot be read or understood; the message says why, and what to do."""

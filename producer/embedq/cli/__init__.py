@@ -31,6 +31,7 @@ _SUMMARIES = {
     "local-api": "Serve a small local embedding model, OpenAI-compatible.",
     "migrate": "Create or update embedq's schema in the database.",
     "recall": "Compare a collection's index with exact search.",
+    "reconcile": "Compare a collection with its source, and mend what differs.",
     "search": "Find the texts of a collection nearest to a text.",
     "status": "Show what waits and for how long, how models and workers stand, and what is embedded.",
     "up": "Start Postgres, Valkey and a local model here, no worker.",

@@ -1,0 +1,7 @@
+-- The rows of a source in byte order of their ids. source_query gives them; source_metadata, source_version are columns or null.
+SELECT source.id::text COLLATE "C" AS id, source.text::text AS text,
+       {source_metadata} AS metadata, {source_version} AS version
+FROM (
+{source_query}
+) AS source
+ORDER BY 1;

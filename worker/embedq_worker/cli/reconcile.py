@@ -1,0 +1,179 @@
+"""``embedq reconcile``: a collection held against its source, and what differs enqueued anew."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+import click
+import msgspec
+
+from embedq.cli.enqueue import BadLines
+from embedq.cli.lines import Lines
+from embedq.cli.progress import progress
+from embedq.contract import Item
+from embedq.errors import BrokerUnavailable, InvalidItem
+from embedq.items import read_item
+from embedq_worker.cli.session import open_broker, open_database
+from embedq_worker.engine.work import content_hash
+from embedq_worker.errors import SourceError
+from embedq_worker.settings import Settings
+from embedq_worker.store.backlog import Waiting, waiting
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import get_collection
+from embedq_worker.store.connections import Connection
+from embedq_worker.store.reconcile.comparing import Comparing, Mend, Tally
+from embedq_worker.store.reconcile.listing import list_items
+from embedq_worker.store.reconcile.repairs import Repairs
+from embedq_worker.store.reconcile.sides import Sides, at_one_moment
+from embedq_worker.store.reconcile.source import Source, queried
+
+
+@click.command(
+    epilog="Example: embedq reconcile products --query 'SELECT sku AS id, name AS text FROM product'"
+)
+@click.argument("collection")
+@click.option("--query", help="The source: id, text, perhaps metadata; and version where versions are given.")
+@click.option("--jsonl", type=click.File("rb"), metavar="FILE|-", help="The source: a JSON Lines file.")
+@click.option("--keep-orphans", is_flag=True, help="Delete nothing that the source does not have.")
+@click.option("--dry-run", is_flag=True, help="Only say what differs; exit code 1 if something does.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable: one object.")
+def reconcile(
+    collection: str,
+    query: str | None,
+    jsonl: BinaryIO | None,
+    keep_orphans: bool,
+    dry_run: bool,
+    yes: bool,
+    as_json: bool,
+) -> None:
+    """Compare COLLECTION with its source, and enqueue what is missing, stale or orphaned.
+
+    Texts are compared by their digests; metadata are not. A text that is null or blank counts as not there.
+    What waits in the outbox, and texts that are dead letters, are counted and left alone. Repairs go through
+    the outbox in lane bulk, and give way to whatever changes meanwhile.
+    """
+    if (query is None) == (jsonl is None):
+        raise click.UsageError("give the source: --query, or --jsonl")
+    if not (dry_run or yes or _is_terminal()):
+        raise click.UsageError("there is nobody to ask: give --yes, or --dry-run")
+    settings = Settings.from_environment()
+    with open_database(settings) as reading, open_database(settings) as writing:
+        found = get_collection(reading, collection)
+        source = _source(reading, query, jsonl)
+        desk = _Desk(settings, reading, writing, found, source, keep_orphans)
+        desk.go(dry_run=dry_run, yes=yes, as_json=as_json)
+
+
+class Said(Tally, kw_only=True):
+    """What ``--json`` says."""
+
+    collection: str
+    queued_messages: int | None
+    """The collection's in Redis, those in the hands of workers among them; null where Redis is away."""
+    enqueued: int
+    """Repairs."""
+
+
+@dataclass
+class _Desk:
+    """Two connections: what is read is read in one transaction."""
+
+    settings: Settings
+    reading: Connection
+    writing: Connection
+    collection: Collection
+    source: Source
+    keep_orphans: bool
+
+    def go(self, *, dry_run: bool, yes: bool, as_json: bool) -> None:
+        """Look, ask unless told not to, and mend what there is to mend by then."""
+        repairs = Repairs(self.writing, self.collection)
+        repairs.claim()
+        tally = self._compare(repairs.enqueue if yes else None)
+        if not (yes or dry_run) and tally.to_mend:
+            for line in _lines(self._said(tally, 0)):
+                click.echo(line, err=as_json)
+            click.confirm(f"Enqueue {_ids(tally.to_mend)}?", abort=True, err=as_json)
+            tally = self._compare(repairs.enqueue)
+        said = self._said(tally, 0 if dry_run else tally.to_mend)
+        click.echo(msgspec.json.encode(said).decode() if as_json else "\n".join(_lines(said)))
+        if dry_run and tally.to_mend:
+            sys.exit(1)
+
+    def _compare(self, mend: Mend | None) -> Tally:
+        sides = Sides(self.reading, self.collection, self.source)
+        comparing = Comparing(sides, self.collection, content_hash, keep_orphans=self.keep_orphans)
+        with (
+            at_one_moment(self.reading),
+            progress(f"compare {self.collection.name}", sides.count() or None) as advance,
+        ):
+            return comparing.run(advance, mend)
+
+    def _said(self, tally: Tally, enqueued: int) -> Said:
+        waiting = self._waiting()
+        queued = None if waiting is None else waiting.in_hand + sum(waiting.queued.values())
+        found = msgspec.structs.asdict(tally)
+        return Said(collection=self.collection.name, **found, queued_messages=queued, enqueued=enqueued)
+
+    def _waiting(self) -> Waiting | None:
+        name, prefix = self.collection.name, self.settings.key_prefix
+        try:
+            with open_broker(self.settings) as broker:
+                return broker.call(lambda client: waiting(client, name, prefix))
+        except BrokerUnavailable:
+            return None
+
+
+def _source(connection: Connection, query: str | None, jsonl: BinaryIO | None) -> Source:
+    if jsonl is None:
+        return queried(connection, query or "")
+    bad = BadLines(_name=jsonl.name)
+    source = list_items(connection, _items(Lines(jsonl, bad.add)))
+    if bad.count:
+        raise SourceError(
+            f"the file has {bad.count:,} bad lines, and nothing was done: mend them, else their items would "
+            "count as not there"
+        )
+    return source
+
+
+def _items(lines: Lines) -> Iterator[Item]:
+    for line in lines:
+        try:
+            yield read_item(line)
+        except InvalidItem as error:
+            lines.reject(error)
+
+
+def _lines(said: Said) -> Iterator[str]:
+    """For a person."""
+    yield f"{said.collection}: of {_ids(said.wanted)} in the source, {said.current:,} are stored as they are"
+    counts = {
+        "missing": said.missing,
+        "stale: stored with another text": said.stale,
+        "orphaned: stored, and not in the source": said.orphaned,
+        "not in the source, and kept": said.kept,
+        "on their way, in the outbox": said.on_its_way,
+        f"dead letters: see `embedq dead-letters list --collection {said.collection}`": said.dead,
+        "stored with a higher version than the source gives": said.ahead,
+    }
+    yield from (f"  {count:,} {what}" for what, count in counts.items() if count)
+    if said.queued_messages is None:
+        yield "Redis is away: whether messages are queued is not known"
+    elif said.queued_messages:
+        yield f"{said.queued_messages:,} messages are queued or in hand; what they bring is counted above"
+    if said.enqueued:
+        yield f"{_ids(said.enqueued)} enqueued"
+
+
+def _ids(count: int) -> str:
+    return f"{count:,} id{'' if count == 1 else 's'}"
+
+
+def _is_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty()

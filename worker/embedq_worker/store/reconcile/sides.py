@@ -1,0 +1,108 @@
+"""The two sides of a comparison, each streamed in the order of its ids."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import msgspec
+from psycopg import IsolationLevel, sql
+
+from embedq_sql import statement
+from embedq_worker.errors import SourceError
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.reconcile.differences import Letter
+from embedq_worker.store.reconcile.pairs import Held, Wanted
+from embedq_worker.store.reconcile.source import Source, source_errors
+
+_AT_ONCE = 100
+"""Rows in the client's memory of each side: a text may have a megabyte."""
+
+
+class _Payload(msgspec.Struct):
+    """What a dead letter keeps of its item."""
+
+    text: str | None = None
+
+
+_payload = msgspec.json.Decoder(_Payload)
+
+
+class Sides:
+    """Source and ledger as they stood at one moment. For use within ``at_one_moment``."""
+
+    def __init__(self, connection: Connection, collection: Collection, source: Source) -> None:
+        self._connection = connection
+        self._collection = collection
+        self._source = source
+        self._id = {"collection_id": collection.id}
+
+    def wanted(self) -> Iterator[Wanted]:
+        """The source's rows that have a text: null and blank mean that there is none.
+
+        Raises ``SourceError`` and ``StoreError``.
+        """
+        with source_errors(), self._connection.cursor("embedq_source") as cursor:
+            cursor.itersize = _AT_ONCE
+            for row in cursor.execute(self._source.rows):
+                if row[0] is None:
+                    raise SourceError("the source has a row without an id; let its id be never null")
+                if row[1] and not row[1].isspace():
+                    yield Wanted._make(row)
+
+    def held(self) -> Iterator[Held]:
+        """What ledger and table know. Raises ``StoreError``."""
+        with store_errors("the ledger was not read"), self._connection.cursor("embedq_held") as cursor:
+            cursor.itersize = _AT_ONCE
+            for row in cursor.execute(self._held_statement(), self._id):
+                yield Held._make(row)
+
+    def count(self) -> int:
+        """The ids that the ledger knows. Raises ``StoreError``."""
+        with store_errors("the ledger was not counted"):
+            (count,) = self._connection.execute(statement("count_ledger"), self._id).fetchone() or (0,)
+        return int(count)
+
+    def on_their_way(self, ids: list[str]) -> set[str]:
+        """Those of these ids that wait in the outbox. Raises ``StoreError``."""
+        with store_errors("the outbox was not read"):
+            found = self._connection.execute(statement("ids_in_outbox"), {**self._id, "ids": ids})
+            return {str(item_id) for (item_id,) in found}
+
+    def letters(self, ids: list[str]) -> dict[str, Letter]:
+        """The newest dead letter of each of these ids that has one. Raises ``StoreError``."""
+        wanted = {"collection": self._collection.name, "ids": ids}
+        with store_errors("the dead letters were not read"):
+            found = self._connection.execute(statement("newest_letters"), wanted).fetchall()
+        return {item_id: Letter(version, _text(payload)) for item_id, version, payload in found}
+
+    def _held_statement(self) -> sql.Composed:
+        collection = self._collection
+        if collection.is_managed:
+            return sql.SQL(statement("held_by_id")).format(table=collection.table)
+        return sql.SQL(statement("held_by_own_key")).format(
+            table=collection.table,
+            key_column=sql.Identifier(collection.key_column),
+            key_type=sql.SQL(collection.key_type),  # Postgres has named it
+            vectors=sql.Identifier(collection.vector_column),
+        )
+
+
+@contextmanager
+def at_one_moment(connection: Connection) -> Iterator[None]:
+    """A transaction that sees nothing of what happens meanwhile, and in which no query writes.
+
+    Raises ``StoreError``.
+    """
+    connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
+    with store_errors("nothing was compared"), connection.transaction():
+        yield
+
+
+def _text(payload: str | None) -> str | None:
+    """Of a letter's item; None where it is no such item."""
+    try:
+        return None if payload is None else _payload.decode(payload).text
+    except (msgspec.DecodeError, UnicodeError):
+        return None
