@@ -16,7 +16,7 @@ SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stack test lint alerts chaos bench bench-import bench-limits bench-memory bench-migration bench-queries bench-reliability bench-sql bench-status bench-watch screenshots simulate docs constraints clean
+.PHONY: help install demo stack test lint alerts chaos chaos-outbox bench bench-import bench-limits bench-memory bench-migration bench-queries bench-reliability bench-sql bench-status bench-watch screenshots simulate docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -39,6 +39,9 @@ lint: .venv/installed-dev ## Style, types, SQL and the boundaries between packag
 
 chaos: .venv/installed-dev ## Kill, stop, cut off and lie to real workers, then check every id; CHAOS_JOBS, _MINUTES, _SEED
 	@$(BIN)/python -m tests.chaos $(CHAOS_ARGS)
+
+chaos-outbox: .venv/installed-dev ## Kill workers and empty Redis under transactions that enqueue; CHAOS_TRANSACTIONS, _SEED
+	@$(BIN)/python -m tests.chaos.outbox $(CHAOS_ARGS)
 
 alerts: .venv/installed-dev ## Cause every failure and see that an alert tells of it; needs prometheus
 	@$(BIN)/python -m tests.alerts

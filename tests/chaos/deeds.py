@@ -6,12 +6,12 @@ import heapq
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Any, Protocol
 
 from tests.chaos.billing import Disturbance
-from tests.chaos.crew import Crew, Member
 from tests.chaos.history import History
 from tests.chaos.options import Options
 from tests.chaos.world import World
@@ -26,10 +26,26 @@ _LEAST_OF_LEASE = 0.4
 some time ago."""
 
 
+class Workers(Protocol):
+    """Who is killed and stopped; each of them has a ``key``."""
+
+    def running(self) -> Sequence[Any]:
+        """Those to whom something can be done."""
+
+    def kill(self, member: Any, /) -> float:
+        """Returns the time of it."""
+
+    def stop(self, member: Any, /) -> float:
+        """Returns the time of it."""
+
+    def resume(self, member: Any, /) -> float:
+        """Returns the time of it."""
+
+
 class Deeds:
     """Does them in a thread of its own, from ``start`` to ``stop``, which undoes what is half done."""
 
-    def __init__(self, world: World, crew: Crew, history: History, options: Options) -> None:
+    def __init__(self, world: World, crew: Workers, history: History, options: Options) -> None:
         self._world = world
         self._crew = crew
         self._history = history
@@ -128,7 +144,7 @@ class Deeds:
             at = self._crew.stop(member)
             self._bring_back_later(member.key, seconds, lambda: self._resume(member, at))
 
-    def _resume(self, member: Member, stopped_at: float) -> None:
+    def _resume(self, member: Any, stopped_at: float) -> None:
         now = self._crew.resume(member)
         if now - stopped_at > _LEAST_OF_LEASE * self._options.lease:
             self.disturbances.append(Disturbance(member.key, stopped_at, now))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from base64 import b64decode
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,10 +17,10 @@ from tests.chaos.load import COLLECTIONS
 _Connection = psycopg.Connection[tuple[Any, ...]]
 
 
-def read(database_url: str) -> Found:
-    """Every row, the ledger, and the dead letters."""
+def read(database_url: str, collections: Sequence[str] = COLLECTIONS) -> Found:
+    """Every row of these collections, the ledger, and the dead letters."""
     with psycopg.connect(database_url) as connection:
-        rows = [row for name in COLLECTIONS for row in _rows(connection, name)]
+        rows = [row for name in collections for row in _rows(connection, name)]
         return Found(rows, _ledger(connection), _letters(connection))
 
 

@@ -32,8 +32,8 @@ def stock_transport() -> None:
         """Stock Celery acknowledges by itself."""
         callback((0, summary, runtime))
 
-    _replace(app, "create_app", create_stock_app)
-    _replace(pool, "_report", report)
+    replace(app, "create_app", create_stock_app)
+    replace(pool, "_report", report)
 
 
 def version_guard() -> None:
@@ -44,7 +44,7 @@ def version_guard() -> None:
     order = "(held.version, held.content_hash) {} (EXCLUDED.version, EXCLUDED.content_hash)"
     guard = f"WHERE {order.format('<')}\n   OR (%(again)s AND {order.format('=')})\n"
     assert guard in statement("advance_ledger"), "the guard of versions is written differently now"
-    _replace(writer, "statement", lambda name: statement(name).replace(guard, ""))
+    replace(writer, "statement", lambda name: statement(name).replace(guard, ""))
 
 
 def heartbeat() -> None:
@@ -52,9 +52,9 @@ def heartbeat() -> None:
     from embedq_worker.intake import heartbeat as module
     from embedq_worker.pool import EnginePool
 
-    _replace(module, "LIFE", 0.3)  # short of one, not none: who never lives is nobody who takes over
-    _replace(module.Heartbeat, "is_alive", property(lambda _: True))
-    _replace(EnginePool, "_release", lambda _: None)
+    replace(module, "LIFE", 0.3)  # short of one, not none: who never lives is nobody who takes over
+    replace(module.Heartbeat, "is_alive", property(lambda _: True))
+    replace(EnginePool, "_release", lambda _: None)
 
 
 def bisecting() -> None:
@@ -65,7 +65,7 @@ def bisecting() -> None:
         for text in batch.texts:
             self._asked.refuse(text, batch.shape, error)
 
-    _replace(Calls, "_split", refuse_all)
+    replace(Calls, "_split", refuse_all)
 
 
 def index_matching() -> None:
@@ -79,7 +79,7 @@ def index_matching() -> None:
             item.index = number
         fill(vectors, items)
 
-    _replace(response, "_fill", fill_in_order)
+    replace(response, "_fill", fill_in_order)
 
 
 SAFEGUARDS: dict[str, Callable[[], None]] = {
@@ -87,6 +87,7 @@ SAFEGUARDS: dict[str, Callable[[], None]] = {
 }
 
 
-def _replace(owner: Any, name: str, substitute: Any) -> None:
+def replace(owner: Any, name: str, substitute: Any) -> None:
+    """Put something in the place of what a safeguard is made of, if that is still there."""
     assert hasattr(owner, name), f"{owner} has no {name} any more: take its safeguard away where it is now"
     setattr(owner, name, substitute)
