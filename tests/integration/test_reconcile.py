@@ -50,7 +50,7 @@ def run(database_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch) -> 
 def reconcile(
     run: CliRunner,
     *arguments: str,
-    source: tuple[str, str] = QUERY,
+    source: tuple[str, ...] = QUERY,
     code: int = 0,
     answer: str | None = None,
 ) -> Result:
@@ -180,7 +180,7 @@ def test_a_person_is_asked(run: CliRunner, connection: Connection, monkeypatch: 
     """Before anything is done; where nobody is there, that is said before everything is compared."""
     put(connection, a="text")
     assert "--yes" in reconcile(run, code=2).stderr
-    assert "--query" in run.invoke(main, ["reconcile", "docs", "--yes"]).stderr
+    assert "one source" in reconcile(run, "--yes", "--jsonl", "-", code=2).stderr
 
     monkeypatch.setattr("embedq_worker.cli.reconcile._is_terminal", lambda: True)
     assert "Enqueue 1 id? [y/N]: n" in reconcile(run, code=1, answer="n\n").output
@@ -232,6 +232,27 @@ def test_a_file_is_a_source(run: CliRunner, connection: Connection, docs: Collec
 
     file.write_text('{"id": "a", "text": 1}\n')
     assert "1 bad lines" in reconcile(run, "--yes", source=source, code=1).stderr
+
+
+def test_the_table_that_it_follows_is_the_source(
+    run: CliRunner, connection: Connection, docs: Collection
+) -> None:
+    """Once the backfill has read it; names in its expressions are Postgres' own, as they are to triggers."""
+    assert "follows no table" in reconcile(run, "--yes", source=(), code=1).stderr
+    connection.execute("ALTER TABLE product ALTER sku SET NOT NULL, ADD UNIQUE (sku)")
+    connection.execute("SELECT embedq.watch('product', 'sku', 'upper(name)', 'docs', 'about')")
+    assert "still reading" in reconcile(run, "--yes", source=(), code=1).stderr
+    connection.execute("SELECT embedq.docs_fill(10)")
+
+    connection.execute("ALTER TABLE product DISABLE TRIGGER USER")
+    put(connection, a="missing", b="stored")
+    store(connection, docs, "b", "STORED")
+    connection.execute("CREATE FUNCTION upper(text) RETURNS text LANGUAGE sql RETURN 'of somebody else'")
+    name = connection.info.dbname
+    connection.execute(f'ALTER DATABASE "{name}" SET search_path = public, pg_catalog')
+    counted = {"wanted": 2, "current": 1, "missing": 1, "enqueued": 1}
+    assert found(reconcile(run, "--yes", "--json", source=())) == NONE | counted
+    assert [row[:4] for row in connection.execute(OUTBOX)] == [("a", 1, "MISSING", {"lang": "en"})]
 
 
 def test_texts_that_became_several_rows(run: CliRunner, connection: Connection) -> None:

@@ -56,6 +56,19 @@ SET content_hash = ''
 FROM locked
 WHERE held.collection_id = %(collection_id)s AND held.id = locked.id;
 
+-- name: watched_source
+-- The query for the items of the table that a collection follows (null: of none), and whether the backfill has read it.
+SELECT embedq.watched_query(%(collection)s), (
+    SELECT filled_at IS NOT NULL FROM embedq.watched_table WHERE collection_id = %(collection_id)s
+);
+
+-- name: narrow_names
+-- Until it is set back, or the transaction ends, names without a schema are Postgres' own. Returns what held before.
+SELECT current_setting('search_path'), set_config('search_path', 'pg_catalog, pg_temp', true);
+
+-- name: widen_names
+SELECT set_config('search_path', %(search_path)s, true);
+
 -- name: make_listed
 -- Where a file's items wait to be compared, for the length of the session.
 CREATE TEMPORARY TABLE embedq_listed (

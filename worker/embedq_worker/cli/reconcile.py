@@ -28,15 +28,15 @@ from embedq_worker.store.reconcile.comparing import Comparing, Mend, Tally
 from embedq_worker.store.reconcile.listing import list_items
 from embedq_worker.store.reconcile.repairs import Repairs
 from embedq_worker.store.reconcile.sides import Sides, at_one_moment
-from embedq_worker.store.reconcile.source import Source, queried
+from embedq_worker.store.reconcile.source import Source, queried, watched
 
 
 @click.command(
     epilog="Example: embedq reconcile products --query 'SELECT sku AS id, name AS text FROM product'"
 )
 @click.argument("collection")
-@click.option("--query", help="The source: id, text, perhaps metadata; and version where versions are given.")
-@click.option("--jsonl", type=click.File("rb"), metavar="FILE|-", help="The source: a JSON Lines file.")
+@click.option("--query", help="Another source: id, text, perhaps metadata; version where it is given.")
+@click.option("--jsonl", type=click.File("rb"), metavar="FILE|-", help="Another source: a JSON Lines file.")
 @click.option("--keep-orphans", is_flag=True, help="Delete nothing that the source does not have.")
 @click.option("--dry-run", is_flag=True, help="Only say what differs; exit code 1 if something does.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -52,18 +52,20 @@ def reconcile(
 ) -> None:
     """Compare COLLECTION with its source, and enqueue what is missing, stale or orphaned.
 
+    Its source is the table that it follows (`embedq watch`), or what --query or --jsonl says.
+
     Texts are compared by their digests; metadata are not. A text that is null or blank counts as not there.
     What waits in the outbox, and texts that are dead letters, are counted and left alone. Repairs go through
     the outbox in lane bulk, and give way to whatever changes meanwhile.
     """
-    if (query is None) == (jsonl is None):
-        raise click.UsageError("give the source: --query, or --jsonl")
+    if query is not None and jsonl is not None:
+        raise click.UsageError("give one source: --query, or --jsonl")
     if not (dry_run or yes or _is_terminal()):
         raise click.UsageError("there is nobody to ask: give --yes, or --dry-run")
     settings = Settings.from_environment()
     with open_database(settings) as reading, open_database(settings) as writing:
         found = get_collection(reading, collection)
-        source = _source(reading, query, jsonl)
+        source = _source(reading, found, query, jsonl)
         desk = _Desk(settings, reading, writing, found, source, keep_orphans)
         desk.go(dry_run=dry_run, yes=yes, as_json=as_json)
 
@@ -128,9 +130,13 @@ class _Desk:
             return None
 
 
-def _source(connection: Connection, query: str | None, jsonl: BinaryIO | None) -> Source:
+def _source(
+    connection: Connection, collection: Collection, query: str | None, jsonl: BinaryIO | None
+) -> Source:
+    if query is not None:
+        return queried(connection, query)
     if jsonl is None:
-        return queried(connection, query or "")
+        return watched(connection, collection)
     bad = BadLines(_name=jsonl.name)
     source = list_items(connection, _items(Lines(jsonl, bad.add)))
     if bad.count:

@@ -45,7 +45,9 @@ class Sides:
         """
         with source_errors(), self._connection.cursor("embedq_source") as cursor:
             cursor.itersize = _AT_ONCE
-            for row in cursor.execute(self._source.rows):
+            with self._names():
+                cursor.execute(self._source.rows)
+            for row in cursor:
                 if row[0] is None:
                     raise SourceError("the source has a row without an id; let its id be never null")
                 if row[1] and not row[1].isspace():
@@ -76,6 +78,16 @@ class Sides:
         with store_errors("the dead letters were not read"):
             found = self._connection.execute(statement("newest_letters"), wanted).fetchall()
         return {item_id: Letter(version, _text(payload)) for item_id, version, payload in found}
+
+    @contextmanager
+    def _names(self) -> Iterator[None]:
+        """Within it names mean what they do in the source."""
+        if not self._source.is_narrow:
+            yield
+            return
+        before, _ = self._connection.execute(statement("narrow_names")).fetchone() or ("", "")
+        yield
+        self._connection.execute(statement("widen_names"), {"search_path": before})
 
     def _held_statement(self) -> sql.Composed:
         collection = self._collection

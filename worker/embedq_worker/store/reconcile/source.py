@@ -10,16 +10,17 @@ from psycopg import errors, sql
 
 from embedq_sql import statement, template
 from embedq_worker.errors import SourceError, StoreError
+from embedq_worker.store.collection import Collection
 from embedq_worker.store.connections import Connection, store_errors
 
 _COLUMNS = {"id", "text", "metadata", "version"}
 
 
 class Source:
-    """A query's rows. ``name`` says to people what it is."""
+    """A query's rows. ``is_narrow``: in it, names without a schema are Postgres' own."""
 
-    def __init__(self, name: str, query: sql.Composable, columns: set[str]) -> None:
-        self.name = name
+    def __init__(self, query: sql.Composable, columns: set[str], *, is_narrow: bool = False) -> None:
+        self.is_narrow = is_narrow
         optional = {
             "source_metadata": sql.SQL("source.metadata::jsonb::text"),
             "source_version": sql.SQL("source.version::bigint"),
@@ -32,7 +33,7 @@ class Source:
         """Id, text, metadata as JSON and version, in byte order of the ids."""
 
 
-def queried(connection: Connection, query: str, name: str = "the query") -> Source:
+def queried(connection: Connection, query: str) -> Source:
     """What a query of somebody's gives: columns ``id`` and ``text``, perhaps ``metadata`` and ``version``.
 
     Raises ``SourceError`` and ``StoreError``.
@@ -46,13 +47,32 @@ def queried(connection: Connection, query: str, name: str = "the query") -> Sour
             "the query must give the columns id and text, and may give metadata and version, by these "
             f"names; it gives {', '.join(sorted(columns)) or 'none'}"
         )
-    return Source(name, inner, columns)
+    return Source(inner, columns)
+
+
+def watched(connection: Connection, collection: Collection) -> Source:
+    """The table that a collection follows. Raises ``SourceError`` and ``StoreError``."""
+    wanted = {"collection": collection.name, "collection_id": collection.id}
+    with store_errors("the watched table was not looked up"):
+        found = connection.execute(statement("watched_source"), wanted).fetchone()
+    query, is_filled = found or (None, None)
+    if query is None:
+        raise SourceError(
+            f"collection {collection.name!r} follows no table, or one that is gone: give the source by "
+            "--query or --jsonl"
+        )
+    if not is_filled:
+        raise SourceError(
+            f"workers are still reading the table that collection {collection.name!r} follows; `embedq watch "
+            "list` says how far they are"
+        )
+    return Source(sql.SQL(query), _COLUMNS - {"version"}, is_narrow=True)
 
 
 def listed() -> Source:
     """What ``Listing`` has put into the session's temporary table."""
     query = sql.SQL(statement("listed").rstrip(";"))
-    return Source("the file", query, _COLUMNS)
+    return Source(query, _COLUMNS)
 
 
 @contextmanager
