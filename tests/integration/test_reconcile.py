@@ -19,6 +19,7 @@ from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.own_table import OwnNames, find_own_table
 from tests.support.filled import MODEL
+from tests.support.stack import Stack, wait_until
 
 QUERY = ("--query", "SELECT sku AS id, name AS text, about AS metadata FROM product")
 OUTBOX = "SELECT id, version, text, metadata, is_bulk, source FROM embedq.outbox ORDER BY id, version"
@@ -157,6 +158,24 @@ def test_every_difference_is_found_and_mended(
 
     again = found(reconcile(run, "--yes", "--json"))
     assert again == NONE | {"wanted": 8, "current": 1, "on_its_way": 9, "dead": 1, "enqueued": 0}
+
+
+def test_repairs_become_vectors(stack: Stack) -> None:
+    """By a real worker: also of rows that were deleted past it, and of an id that no ledger knows."""
+    stack.create("docs")
+    connection = psycopg.connect(stack.database_url, autocommit=True)
+    with connection, stack.worker(), stack.producer() as producer:
+        producer.enqueue_many("docs", [{"id": str(n), "text": f"text {n}"} for n in range(6)])
+        stack.wait_until_done()
+        connection.execute("UPDATE docs SET id = 'stray' WHERE id = '0'")
+        connection.execute("DELETE FROM docs WHERE id = '1'")
+        lines = [{"id": str(n), "text": f"text {n + (n == 2)}"} for n in range(5)]
+        said = stack.command(
+            "reconcile", "docs", "--jsonl", "-", "--yes", stdin="\n".join(map(json.dumps, lines))
+        )
+        assert "5 ids enqueued" in said
+        wait_until(lambda: not stack.sql("SELECT FROM embedq.outbox"), 20)
+    assert stack.stored("docs") == {line["id"]: line["text"] for line in lines}
 
 
 def test_a_person_is_told(run: CliRunner, connection: Connection, docs: Collection) -> None:
