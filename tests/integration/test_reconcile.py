@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from click.testing import CliRunner, Result
+from psycopg import sql
 
 from embedq.cli import main
 from embedq_worker.engine.work import content_hash
@@ -18,6 +19,7 @@ from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.own_table import OwnNames, find_own_table
+from embedq_worker.store.reconcile.source import queried
 from tests.support.filled import MODEL
 from tests.support.stack import Stack, wait_until
 
@@ -192,6 +194,15 @@ def test_a_person_is_told(run: CliRunner, connection: Connection, docs: Collecti
         "5 ids enqueued",
     ]
     assert all(row[2] is not None for row in connection.execute(OUTBOX))
+
+
+def test_both_sides_are_in_byte_order(connection: Connection) -> None:
+    """Whatever the database's locale; the tests' own has no other order to show it by."""
+    source = queried(connection, "SELECT sku AS id, name AS text FROM product")
+    rows = sql.SQL(source.rows.as_string().rstrip("; \n"))
+    put(connection, a="text")
+    asked = sql.SQL("SELECT pg_collation_for(id) FROM ({}) AS rows").format(rows)
+    assert connection.execute(asked).fetchall() == [('"C"',)]
 
 
 @pytest.mark.usefixtures("docs")
