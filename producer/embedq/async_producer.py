@@ -6,9 +6,10 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from embedq.address import Address
 from embedq.async_broker import AsyncBroker
+from embedq.base import ProducerBase, check_ids, delete
 from embedq.contract import Item, Lane, queue_name
-from embedq.core import ProducerBase, check_ids, delete
 from embedq.enqueueing import OnInvalid
 from embedq.query import Deadline, QueryVector
 from embedq.tracing import sending
@@ -24,9 +25,8 @@ class AsyncProducer(ProducerBase):
     perhaps the group that was on its way.
     """
 
-    def __init__(self, broker_url: str | None = None, **settings: Any) -> None:
-        super().__init__(broker_url, **settings)
-        self._broker = AsyncBroker(self._address)
+    def _open(self, address: Address) -> None:
+        self._broker = AsyncBroker(address)
 
     async def enqueue(
         self,

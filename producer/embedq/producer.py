@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self
 
+from embedq.address import Address
+from embedq.base import ProducerBase, check_ids, deletes
 from embedq.broker import Broker
 from embedq.contract import Item, Lane, queue_name
-from embedq.core import ProducerBase, check_ids, deletes
 from embedq.enqueueing import OnInvalid
 from embedq.query import Deadline, QueryVector
 from embedq.tracing import sending
@@ -22,9 +23,8 @@ class Producer(ProducerBase):
     is not needed for it, and the settings of a Celery application in the same process are not touched.
     """
 
-    def __init__(self, broker_url: str | None = None, **settings: Any) -> None:
-        super().__init__(broker_url, **settings)
-        self._broker = Broker(self._address, self._prefix)
+    def _open(self, address: Address) -> None:
+        self._broker = Broker(address)
 
     def enqueue(
         self,

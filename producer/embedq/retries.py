@@ -79,5 +79,6 @@ def _code(error: Exception) -> str:
 
 
 def _without_arguments(error: Exception) -> Exception | None:
-    """The cause to show: redis-py quotes the failed command of a pipeline, and with it the message."""
-    return None if "Command #" in str(error) else error
+    """The cause to show. redis-py quotes the failed command of a pipeline, and Redis one that it does not
+    know, and with it perhaps the message."""
+    return None if "Command #" in str(error) or "with args" in str(error) else error
