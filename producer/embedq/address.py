@@ -90,6 +90,13 @@ class Address:
         return {"service_name": name, "db": _database(last.path.strip("/")), **given}
 
 
+def pools_of(client: Any) -> list[Any]:
+    """The connection pools of a client, those to Sentinels too, which redis-py leaves open."""
+    manager = getattr(client.connection_pool, "sentinel_manager", None)
+    sentinels = manager.sentinels if manager else []
+    return [client.connection_pool, *(sentinel.connection_pool for sentinel in sentinels)]
+
+
 def _database(name: str) -> int:
     if name and not name.isdecimal():
         raise ConfigurationError(

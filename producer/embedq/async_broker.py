@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from embedq.address import Address
+from embedq.address import Address, pools_of
 from embedq.broker import GRACE_SECONDS
 from embedq.errors import EmbedqError
 from embedq.query import Deadline
@@ -51,7 +51,8 @@ class AsyncBroker:
         """Close the connections; the next call opens new ones."""
         client, self._redis = self._redis, None
         if client is not None and self._loop is asyncio.get_running_loop():
-            await client.connection_pool.disconnect()
+            for pool in pools_of(client):
+                await pool.disconnect()
 
     async def _take(self, step: Step, deadline: Deadline | None) -> object:
         if isinstance(step, Pause):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from embedq.address import Address
+from embedq.address import Address, pools_of
 from embedq.errors import EmbedqError
 from embedq.publishing import Published, publish
 from embedq.query import Deadline
@@ -101,8 +101,8 @@ class Broker:
         with self._lock:
             client, self._redis = self._redis, None
         if client is not None:
-            client.close()
-            client.connection_pool.disconnect()
+            for pool in pools_of(client):
+                pool.disconnect()
 
     def _client(self) -> redis.Redis:
         client = self._redis

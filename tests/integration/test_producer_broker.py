@@ -5,19 +5,25 @@ from __future__ import annotations
 import contextlib
 import select
 import socket
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 import redis
 from celery import Celery
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from embedq import BrokerUnavailable, ConfigurationError, Item, Producer
 from embedq.contract import EMBED_TASK
+from embedq_worker.embedded.valkey import Valkey
 from tests.support.producers import Kind
 from tests.support.queued import items, register
+from tests.support.stack import wait_until
 
 SECRET = "what the customer wrote"
 
@@ -195,3 +201,43 @@ def test_a_closed_producer_opens_again(producer: Producer, client: redis.Redis) 
     producer.enqueue("docs", id="2", text="text")
 
     assert client.llen("embedq.docs") == 2
+
+
+@pytest.fixture
+def sentinel(valkey_server: Valkey, tmp_path: Path) -> Iterator[int]:
+    """The port of a Sentinel that watches the session's Valkey as ``mymaster``."""
+    port, settings = free_port(), tmp_path / "sentinel.conf"
+    settings.write_text(f"port {port}\nsentinel monitor mymaster 127.0.0.1 {valkey_server.port} 1\n")
+    with (
+        subprocess.Popen(
+            [program_of(valkey_server), str(settings), "--sentinel"], stdout=subprocess.DEVNULL
+        ) as process,
+        redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client,
+    ):
+        wait_until(lambda: answers(client), 10)
+        yield port
+        process.kill()
+
+
+def program_of(server: Valkey) -> str:
+    """The program that runs as the session's Valkey."""
+    with redis.Redis.from_url(server.url) as client:
+        executable: str = client.info("server")["executable"]
+        return executable
+
+
+def answers(client: redis.Redis) -> bool:
+    """Whether a server is there."""
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+def test_sentinels_name_the_master(sentinel: int, client: redis.Redis, kind: Kind) -> None:
+    """Of several the first that answers."""
+    url = f"sentinel://127.0.0.1:{free_port()};sentinel://127.0.0.1:{sentinel}/0?master_name=mymaster"
+    with kind(url) as producer:
+        producer.enqueue("docs", id="1", text="text")
+
+    assert [item.id for item in items(client, "embedq.docs")] == ["1"]
