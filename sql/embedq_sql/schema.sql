@@ -1486,7 +1486,8 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT nullif(greatest(sum(greatest(reltuples, 0)), 0), 0)::bigint AS estimate
     FROM pg_catalog.pg_class AS part
-    WHERE part.oid = watched.source OR part.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(watched.source) WHERE isleaf)
+    WHERE relkind = 'r'  -- a partitioned table may have a count of its own
+      AND (part.oid = watched.source OR part.oid IN (SELECT relid FROM pg_catalog.pg_partition_tree(watched.source)))
 ) AS rows
 CROSS JOIN LATERAL (
     SELECT min(missed_at) AS since, min(code) AS code
@@ -1847,11 +1848,11 @@ RETURNS void
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
 AS $$
 BEGIN
+    DELETE FROM embedq.watched_table AS watched WHERE watched.collection_id = $1;  -- first, as the backfill locks it first
     EXECUTE format('DROP FUNCTION IF EXISTS embedq.%I() CASCADE', collection || '_changed');  -- and the triggers
     EXECUTE format('DROP FUNCTION IF EXISTS embedq.%I(integer)', collection || '_fill');
     DELETE FROM embedq.worker_right WHERE object = format('%I(integer)', collection || '_fill');
     DELETE FROM embedq.missed_change AS missed WHERE missed.collection_id = $1;
-    DELETE FROM embedq.watched_table AS watched WHERE watched.collection_id = $1;
 END
 $$;
 COMMENT ON FUNCTION embedq.drop_watch IS 'Removes all that embedq.watch has made for a collection, if there is anything.';

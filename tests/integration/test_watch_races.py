@@ -13,6 +13,7 @@ import pytest
 from psycopg import IsolationLevel, errors
 
 from embedq_worker.store.connections import Connection, connect
+from tests.support.stack import wait_until
 from tests.support.watching import WATCH, fill, followed, make_watched, settle, wanted
 
 CHANGES: list[LiteralString] = [
@@ -105,7 +106,7 @@ def repeat(url: str, step: Callable[[psycopg.Connection[Any]], object], times: i
 
 
 def test_at_once(connection: Connection, database_url: str) -> None:
-    """Writers of the same few rows at two levels of isolation, two who fill, one who settles."""
+    """Writers of the same few rows at two levels of isolation; two fill, one settles, one watches anew."""
     make_watched(connection)
     chance = random.Random(7)
     for number in range(50):
@@ -117,6 +118,7 @@ def test_at_once(connection: Connection, database_url: str) -> None:
         running = [threads.submit(write, database_url, seed, level) for seed, level in enumerate(levels)]
         running += [threads.submit(repeat, database_url, partial(fill, rows=1), 30) for _ in range(2)]
         running.append(threads.submit(repeat, database_url, settle, 60))
+        running.append(threads.submit(repeat, database_url, lambda each: each.execute(WATCH), 5))
         for each in running:
             each.result()
     while fill(connection, 1):
@@ -137,3 +139,17 @@ def test_a_change_under_way_wins_over_the_backfill(connection: Connection, datab
         assert fill(connection, 10) == 2
 
     assert followed(connection) == wanted(connection) == {"a": ("new", {"lang": None})}
+
+
+def test_who_ends_a_watch_waits_for_a_step_of_the_backfill(connection: Connection, database_url: str) -> None:
+    """Before the table is locked, which the step is about to read: no deadlock."""
+    make_watched(connection)
+    waiting = "SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+    with ThreadPoolExecutor() as threads, connect(database_url) as other:
+        with connection.transaction():
+            connection.execute("SELECT FROM embedq.watched_table FOR UPDATE")  # as embedq.fill begins
+            ending = threads.submit(other.execute, "SELECT embedq.unwatch('products')")
+            wait_until(lambda: connection.execute(waiting).fetchall() != [], 10)
+            connection.execute("SET LOCAL lock_timeout = '2s'")
+            assert fill(connection, 10) == 0
+        ending.result()

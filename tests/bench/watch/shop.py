@@ -94,6 +94,6 @@ class Updates:
                 self.texts += touches
 
 
-def p95(latencies: Sequence[float]) -> float:
-    """The 95th percentile, in milliseconds."""
-    return 1_000 * sorted(latencies)[int(0.95 * len(latencies))]
+def percentile(share: float, latencies: Sequence[float]) -> float:
+    """The latency, in milliseconds, that so large a share of them does not exceed."""
+    return 1_000 * sorted(latencies)[int(share * len(latencies))]
