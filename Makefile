@@ -9,6 +9,7 @@ PYTEST_ARGS ?= -n 3
 LIMITS_ARGS ?=
 STACK_LINES ?=
 MIGRATION_ARGS ?=
+OUTBOX_ARGS ?=
 RELIABILITY_ARGS ?=
 SQL_ARGS ?=
 STATUS_ARGS ?=
@@ -16,7 +17,7 @@ SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo stack test lint alerts chaos chaos-outbox bench bench-import bench-limits bench-memory bench-migration bench-queries bench-reliability bench-sql bench-status bench-watch screenshots simulate docs constraints clean
+.PHONY: help install demo stack test lint alerts chaos chaos-outbox bench bench-import bench-limits bench-memory bench-migration bench-outbox bench-queries bench-reliability bench-sql bench-status bench-watch screenshots simulate docs constraints clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-17s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +67,9 @@ bench-queries: .venv/installed-dev ## Measure what embed_query takes above the A
 
 bench-status: .venv/installed-dev ## Measure `embedq status --json` with 50 collections and 10,000,000 messages; STATUS_ARGS=--quick
 	@$(BIN)/python -m tests.bench.status $(STATUS_ARGS)
+
+bench-outbox: .venv/installed-dev ## Measure what enqueueing in a transaction costs; OUTBOX_ARGS="sql --quick"
+	@$(BIN)/python -m tests.bench.outbox $(OUTBOX_ARGS)
 
 bench-sql: .venv/installed-dev ## Measure similarity SQL on 100,000 vectors; SQL_ARGS="filters --quick"
 	@$(BIN)/python -m tests.bench.sql $(SQL_ARGS)

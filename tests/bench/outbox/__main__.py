@@ -1,0 +1,16 @@
+"""``make bench-outbox``: what enqueueing in a transaction costs, on a server that syncs what it commits.
+
+Exit code 1 if something was missed.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from tests.bench.outbox import enqueue
+from tests.bench.scenarios import play
+
+SCENARIOS = {"sql": enqueue.run}
+
+if __name__ == "__main__":
+    sys.exit(play("tests.bench.outbox", __doc__, SCENARIOS))
