@@ -1147,15 +1147,10 @@ BEGIN
         PERFORM embedq.refuse_item(broken.id, broken.rule);
     END IF;
     INSERT INTO embedq.outbox (collection_id, id, version, text, metadata, source, is_bulk)
-    SELECT target.id, each.id, coalesce(each.version, embedq.next_version(target.id, each.id) + each.turn),
+    -- Row by row: for a version it is seen what the statement itself has inserted.
+    SELECT target.id, each.id, coalesce(each.version, embedq.next_version(target.id, each.id)),
            each.text, each.metadata, enqueue_many.source, lane = 'bulk'
-    FROM (
-        -- No statement sees its own rows: the second item of an id is put after the first here.
-        SELECT given.*, row_number() OVER (PARTITION BY given.id ORDER BY given.place) - 1 AS turn
-        FROM unnest(ids, texts, metadata, versions, deleted) WITH ORDINALITY
-            AS given (id, text, metadata, version, deleted, place)
-    ) AS each
-    ORDER BY each.place;
+    FROM unnest(ids, texts, metadata, versions, deleted) AS each (id, text, metadata, version, deleted);
     RETURN many;
 END
 $$;

@@ -23,7 +23,7 @@ from tests.support.filled import literal
 THEIRS = 1536
 """Dimensions of the model that the page speaks of."""
 DOCS = Path(__file__).parents[2] / "docs"
-PAGES = ("languages.md", "sql.md", "usage.md")
+PAGES = ("languages.md", "outbox.md", "sql.md", "usage.md")
 FENCED = re.compile(
     r"(?:<!-- not run: (?P<excuse>.+?) -->\n)?^```sql\n(?P<text>.*?)^```\n(?:\n```text\n(?P<header>.*?)\n)?",
     re.MULTILINE | re.DOTALL,

@@ -161,7 +161,7 @@ def test_sqlalchemy_connection(owner: Connection, engine: sqlalchemy.Engine) -> 
 
 def test_sqlalchemy_session(owner: Connection, engine: sqlalchemy.Engine) -> None:
     """What the session holds back is written before the item: the version comes after the row's lock."""
-    with Session(engine) as session:
+    with Session(engine, autoflush=False) as session:
         session.add(Product(sku=1, about="one"))
         embedq.enqueue_in(session, "docs", id="1", text="one")
         session.rollback()
@@ -180,7 +180,7 @@ async def test_sqlalchemy_awaited(owner: Connection, database_url: str, driver: 
     async with engine.begin() as connection:
         await enqueue_some_awaited(connection)
         await connection.rollback()
-    async with AsyncSession(engine) as session:
+    async with AsyncSession(engine, autoflush=False) as session:
         session.add(Product(sku=1, about="one"))
         await enqueue_some_awaited(session)
         assert not session.new

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,7 +14,6 @@ from embedq.errors import InvalidItem
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
-from tests.support.roles import name_in, role
 
 MODEL = Model(id="small", dimensions=3)
 ROWS = "SELECT id, text, metadata, source, is_bulk, epoch FROM embedq.outbox ORDER BY number"
@@ -92,6 +90,9 @@ def test_a_version_is_above_what_is_known(owner: Connection) -> None:
     assert call(owner, "enqueue", "docs", "stored", "a") == far + 6
     assert call(owner, "enqueue_delete", "docs", "stored") == far + 7
     assert call(owner, "enqueue", "docs", "other", "a") < far
+    call(owner, "enqueue_many", "docs", ["sent", "other", "sent"], ["a", "b", "c"])
+    rows = owner.execute("SELECT version FROM embedq.outbox WHERE id = 'sent' ORDER BY number").fetchall()
+    assert [version for (version,) in rows] == [far, far + 1, far + 2, far + 3]
 
 
 def test_versions_that_are_given(owner: Connection) -> None:
@@ -242,49 +243,3 @@ def test_writers_of_one_row_are_ordered_as_they_committed(owner: Connection, dat
     latest = owner.execute("SELECT text FROM embedq.outbox ORDER BY version DESC LIMIT 1").fetchone()
     assert latest == ("of the earlier transaction",)
     assert owner.execute("SELECT about FROM product").fetchone() == latest
-
-
-def test_a_producer_enqueues_and_reads_nothing(owner: Connection, database_url: str) -> None:
-    """Nobody may enqueue unless granted; who is granted may do nothing else, even by a temporary object."""
-    with role(database_url, "producer") as theirs, connect(theirs) as producer:
-        with pytest.raises(errors.InsufficientPrivilege):
-            call(producer, "enqueue", "docs", "1", "a")
-        owner.execute("SELECT embedq.grant_producer(%s::regrole)", (name_in(theirs),))
-        producer.execute("CREATE TEMPORARY TABLE collection (id int, name text); SET search_path = pg_temp")
-        call(producer, "enqueue", "docs", "1", "a")
-        call(producer, "enqueue_delete", "docs", "1")
-        call(producer, "enqueue_many", "docs", ["1"], ["a"])
-        with pytest.raises(errors.CheckViolation):
-            call(producer, "enqueue", "docs", "1", "")
-        with pytest.raises(errors.UndefinedTable, match="registered: docs, numbered"):
-            call(producer, "enqueue", "nope", "1", "a")
-        for table in ("outbox", "broker", "collection", "item", "dead_letter", "worker_right"):
-            with pytest.raises(errors.InsufficientPrivilege):
-                producer.execute(f"SELECT FROM embedq.{table}".encode())
-        with pytest.raises(errors.InsufficientPrivilege):
-            producer.execute("INSERT INTO embedq.outbox (collection_id, id, version) VALUES (1, '1', 1)")
-        with pytest.raises(errors.InsufficientPrivilege):
-            call(producer, "append", "docs", "1", "a", None, None, False, "live", None)
-    assert json.dumps([row[0] for row in owner.execute(ROWS)]) == '["1", "1", "1"]'
-
-
-def test_a_reader_may_not_enqueue(owner: Connection, database_url: str) -> None:
-    """A right to search brings none to write."""
-    with role(database_url, "reader") as theirs, connect(theirs) as reader:
-        owner.execute("SELECT embedq.grant_reader(%s::regrole, 'docs')", (name_in(theirs),))
-        with pytest.raises(errors.InsufficientPrivilege):
-            call(reader, "enqueue", "docs", "1", "a")
-
-
-def test_a_worker_sends_and_settles(owner: Connection, database_url: str) -> None:
-    """It reads, marks and deletes rows, and may add none."""
-    call(owner, "enqueue", "docs", "1", "a")
-    with role(database_url, "worker") as theirs, connect(theirs) as worker:
-        owner.execute("SELECT embedq.grant_worker(%s::regrole)", (name_in(theirs),))
-        worker.execute("SELECT epoch FROM embedq.broker FOR UPDATE")
-        worker.execute("UPDATE embedq.broker SET epoch = epoch + 1")
-        worker.execute("SELECT FROM embedq.outbox FOR UPDATE SKIP LOCKED")
-        worker.execute("UPDATE embedq.outbox SET epoch = 2")
-        worker.execute("DELETE FROM embedq.outbox")
-        with pytest.raises(errors.InsufficientPrivilege):
-            worker.execute("INSERT INTO embedq.outbox (collection_id, id, version) VALUES (1, '1', 1)")

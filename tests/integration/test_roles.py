@@ -24,6 +24,7 @@ from tests.support.stack import Stack, wait_until
 from tests.support.workers import Worker
 
 MODEL = Model(id="small", dimensions=3)
+ENQUEUE: LiteralString = "SELECT embedq.enqueue('docs', '1', 'a')"
 
 
 @pytest.fixture
@@ -103,9 +104,14 @@ def test_a_worker_needs_no_more(stack: Stack, owner: Connection) -> None:
 
 @pytest.mark.usefixtures("docs")
 def test_a_worker_may_do_no_more(owner: Connection, database_url: str) -> None:
-    """Nothing is dropped, changed in shape, registered or granted by it, and no other table read."""
+    """Nothing is dropped, changed in shape, registered, enqueued or granted, and no other table read."""
     owner.execute("CREATE TABLE salaries (id int)")
+    owner.execute(ENQUEUE)
     with worker_role(owner, database_url) as url, connect(url) as worker:
+        worker.execute("UPDATE embedq.broker SET epoch = epoch + 1")
+        worker.execute("SELECT FROM embedq.outbox FOR UPDATE SKIP LOCKED")
+        worker.execute("UPDATE embedq.outbox SET epoch = 2")
+        worker.execute("DELETE FROM embedq.outbox")
         refused(
             worker,
             "DROP TABLE docs",
@@ -117,6 +123,8 @@ def test_a_worker_may_do_no_more(owner: Connection, database_url: str) -> None:
             "UPDATE embedq.collection SET table_name = 'salaries'",
             "INSERT INTO embedq.collection (name) VALUES ('more')",
             "SELECT * FROM embedq.migration",
+            "INSERT INTO embedq.outbox (collection_id, id, version) VALUES (1, '1', 1)",
+            "DELETE FROM embedq.broker",
             "DELETE FROM embedq.dead_letter",
             "DELETE FROM embedq.usage",
             "UPDATE embedq.budget SET dollars = 9",
@@ -147,6 +155,34 @@ def test_a_reader_searches_one_collection(owner: Connection, database_url: str) 
             "DROP FUNCTION docs_search",
             "UPDATE embedq.collection SET generation = 2",
         )
+
+
+@pytest.mark.usefixtures("docs")
+def test_a_producer_enqueues_and_reads_nothing(owner: Connection, database_url: str) -> None:
+    """Who is granted may enqueue alone, whatever stands in the way of names; no reader may."""
+    with role(database_url, "producer") as theirs, connect(theirs) as producer:
+        refused(producer, ENQUEUE)
+        owner.execute("SELECT embedq.grant_producer(%s::regrole)", (name_in(theirs),))
+        producer.execute("CREATE TEMPORARY TABLE collection (id int, name text); SET search_path = pg_temp")
+        producer.execute(ENQUEUE)
+        producer.execute("SELECT embedq.enqueue_delete('docs', '1')")
+        producer.execute("SELECT embedq.enqueue_many('docs', ARRAY['1'], ARRAY['a'])")
+        for fault in ("SELECT embedq.enqueue('docs', '1', '')", "SELECT embedq.enqueue('nope', '1', 'a')"):
+            with pytest.raises(
+                (errors.CheckViolation, errors.UndefinedTable), match=r"empty|registered: docs"
+            ):
+                producer.execute(fault.encode())
+        refused(
+            producer,
+            *(f"SELECT FROM embedq.{table}" for table in ("outbox", "broker", "collection", "item")),
+            "SELECT FROM embedq.worker_right",
+            "INSERT INTO embedq.outbox (collection_id, id, version) VALUES (1, '1', 1)",
+            "SELECT embedq.append('docs', '1', 'a', NULL, NULL, false, 'live', NULL)",
+            "SELECT embedq.next_version(1, '1')",
+        )
+    assert owner.execute("SELECT count(*) FROM embedq.outbox").fetchone() == (3,)
+    with reader_role(owner, database_url, "docs") as reader:
+        refused(reader, ENQUEUE)
 
 
 def test_a_reader_of_no_collection_is_told(owner: Connection) -> None:
