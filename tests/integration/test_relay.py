@@ -21,7 +21,9 @@ from embedq_worker.engine.relay import Relay
 from embedq_worker.engine.relaying import code_of
 from embedq_worker.limiter.keys import model_key
 from embedq_worker.metrics.outbox import EPOCHS
-from embedq_worker.store.outbox import LONG_AGO, Claimed
+from embedq_worker.store.connections import connect
+from embedq_worker.store.outbox import COUNTED, LONG_AGO, Claimed, count_some_unsent
+from embedq_worker.store.outbox_pending import outbox_pending
 from tests.support.relayed import MODEL, Outbox, outbox
 
 
@@ -215,6 +217,21 @@ def age_message(broker_url: str, seconds: float) -> None:
         message = json.loads(client.lpop("embedq.docs"))
         message["headers"]["embedq_enqueued_at"] = time.time() - seconds
         client.lpush("embedq.docs", json.dumps(message))
+
+
+async def test_what_waits_is_counted_up_to_a_bound(database_url: str, broker_url: str) -> None:
+    """For status all rows, for the metrics those that are not sent, by lane."""
+    async with outbox(database_url, broker_url) as box:
+        box.put_many(COUNTED + 5)
+        await box.relay.go_round()
+        assert await count_some_unsent(box.database) == [("docs", False, 0)]
+        box.put_many(COUNTED + 5, bulk=True)
+        box.put("1")
+        assert await count_some_unsent(box.database) == [("docs", False, 1), ("docs", True, COUNTED)]
+        with connect(database_url) as connection:
+            pending = outbox_pending(connection)["docs"]
+        assert pending.rows == COUNTED
+        assert 0 < (pending.oldest or 0) < 60
 
 
 async def test_a_claim_costs_the_same_however_much_waits(database_url: str, broker_url: str) -> None:

@@ -31,6 +31,8 @@ def collection(name: str = "docs", **fields: Any) -> CollectionStatus:
         "eta": 1_032.6,
         "coverage": 0.8271,
         "move": None,
+        "outbox": 0,
+        "outbox_oldest": None,
         "tokens_today": 1_200_000,
         "cost_today": Decimal("0.024"),
         "dead_letters": 3,
@@ -192,3 +194,11 @@ def test_while_a_server_is_away_the_last_look_stays() -> None:
     assert text.startswith("! Redis is away")
     assert "12 s ago" in text
     assert "~258,144" in text
+
+
+def test_an_outbox_that_waits_is_told() -> None:
+    """With a bound for its rows, and not while they are sent at once."""
+    waits = snapshot(collection(outbox=1_000, outbox_oldest=300.0))
+    moves = snapshot(collection(outbox=12, outbox_oldest=0.3))
+    assert "of 1,000+ rows in the outbox the oldest unsent waits for 5 min" in shown(waits, 200)
+    assert "in the outbox" not in shown(moves, 200)

@@ -31,6 +31,7 @@ from embedq_worker.store.dead_letters import count_dead_letters
 from embedq_worker.store.fleet import Fleet, WorkerReport, read_fleet
 from embedq_worker.store.index_advice import advice_on, serves
 from embedq_worker.store.index_status import IndexReport, index_reports
+from embedq_worker.store.outbox_pending import OutboxPending, outbox_pending
 from embedq_worker.store.pace import Pace, read_pace
 from embedq_worker.store.queues import LANES, Queue, read_queues
 from embedq_worker.store.row_counts import Rows, row_counts, unfilled_counts
@@ -71,6 +72,7 @@ class _Tables(NamedTuple):
     """Of the collections that move, by their place."""
     dead: dict[str | None, int]
     usage: list[UsageToday]
+    outbox: dict[str, OutboxPending]
 
     def used(self, collection: str) -> UsageToday | None:
         """What it has cost today."""
@@ -130,6 +132,7 @@ def _look_at_tables(connection: Connection, collections: Sequence[Collection]) -
         unfilled=dict(zip(moving, unfilled, strict=True)),
         dead=count_dead_letters(connection),
         usage=usage_today(connection),
+        outbox=outbox_pending(connection),
     )
 
 
@@ -155,6 +158,7 @@ def _collection(collection: Collection, number: int, tables: _Tables, seen: _See
     move = _move(collection, rows, tables.unfilled.get(number, 0))
     dead = tables.dead.get(collection.name, 0)
     used = tables.used(collection.name)
+    outbox = tables.outbox.get(collection.name, OutboxPending(0, None))
     return CollectionStatus(
         name=collection.name,
         model=collection.model,
@@ -169,6 +173,8 @@ def _collection(collection: Collection, number: int, tables: _Tables, seen: _See
         eta=round(waiting.items / rate, 1) if waiting.items and rate else None,
         coverage=_coverage(collection, rows, move, waiting.items, dead),
         move=move,
+        outbox=outbox.rows,
+        outbox_oldest=outbox.oldest,
         tokens_today=used.tokens if used else 0,
         cost_today=_cost(used),
         dead_letters=dead,

@@ -50,6 +50,10 @@ class CollectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     coverage: float | None
     """The share that is embedded and current, 0 to 1, an estimate; null where that is not known."""
     move: Move | None
+    outbox: int
+    """Rows enqueued in SQL and not settled yet, sent to Redis or not; counted up to 1,000."""
+    outbox_oldest: float | None
+    """Since the oldest row that is not sent was enqueued; null where all is sent."""
     tokens_today: int
     cost_today: Decimal | None
     """US dollars since midnight UTC; null where a model has no price."""

@@ -15,14 +15,17 @@ from embedq_worker.cli.snapshot import Snapshot
 from embedq_worker.cli.standing import Standing, duration, notes, summary
 from embedq_worker.cli.status_fields import Budget, CollectionStatus, Move, Status, WorkerStatus
 from embedq_worker.store.fleet import Silent
+from embedq_worker.store.outbox import COUNTED
 
 _ALARM = "bold red"
 _WARNING = "yellow"
 _WIDE = 110
 """Columns from which a table has room for models and money."""
 _FIGURES = ("rows", "cover", "pending", "oldest", "items/s", "left", "dead")
-_MORE_FIGURES = ("live", "bulk", "in hand", "tokens today", "cost today")
-"""The middle ones count messages."""
+_MORE_FIGURES = ("outbox", "live", "bulk", "in hand", "tokens today", "cost today")
+"""The outbox in rows, the three after it in messages."""
+_OUTBOX_PATIENCE = 5.0
+"""Seconds after which it is worth a word that a row is not sent."""
 _MOST_ALARMS = 3
 """On a screen: a paused model, or a lost schema, stops many collections."""
 _PIPE_WIDTH = 10_000
@@ -159,6 +162,9 @@ def _notes(each: CollectionStatus) -> Iterator[Text]:
         )
     if each.move is not None:
         yield Text(f"{each.name}: {_moving(each, each.move)}")
+    if each.outbox_oldest is not None and each.outbox_oldest > _OUTBOX_PATIENCE:
+        unsent = f"of {_counted(each.outbox)} rows in the outbox the oldest unsent waits"
+        yield Text(f"{each.name}: {unsent} for {_span(each.outbox_oldest)}", _WARNING)
     if each.dead_letters:
         yield Text(f"{each.name}: see `embedq dead-letters list --collection {each.name}`")
     for advice in each.index_advice:
@@ -247,7 +253,11 @@ def _span(seconds: float) -> str:
 
 def _more_figures(each: CollectionStatus) -> list[str]:
     messages = (each.queued["live"], each.queued["bulk"], each.in_hand, each.tokens_today)
-    return [*(f"{count:,}" for count in messages), _dollars(each)]
+    return [_counted(each.outbox), *(f"{count:,}" for count in messages), _dollars(each)]
+
+
+def _counted(rows: int) -> str:
+    return f"{rows:,}+" if rows >= COUNTED else f"{rows:,}"
 
 
 def _dollars(each: CollectionStatus) -> str:
