@@ -173,7 +173,7 @@ def test_repairs_become_vectors(stack: Stack) -> None:
         connection.execute("DELETE FROM docs WHERE id = '1'")
         lines = [{"id": str(n), "text": f"text {n + (n == 2)}"} for n in range(5)]
         said = stack.command(
-            "reconcile", "docs", "--jsonl", "-", "--yes", stdin="\n".join(map(json.dumps, lines))
+            "reconcile", "docs", "--file", "-", "--yes", stdin="\n".join(map(json.dumps, lines))
         )
         assert "5 ids enqueued" in said
         wait_until(lambda: not stack.sql("SELECT FROM embedq.outbox"), 20)
@@ -210,7 +210,7 @@ def test_a_person_is_asked(run: CliRunner, connection: Connection, monkeypatch: 
     """Before anything is done; where nobody is there, that is said before everything is compared."""
     put(connection, a="text")
     assert "--yes" in reconcile(run, code=2).stderr
-    assert "one source" in reconcile(run, "--yes", "--jsonl", "-", code=2).stderr
+    assert "one source" in reconcile(run, "--yes", "--file", "-", code=2).stderr
 
     monkeypatch.setattr("embedq_worker.cli.reconcile._is_terminal", lambda: True)
     assert "Enqueue 1 id? [y/N]: n" in reconcile(run, code=1, answer="n\n").output
@@ -254,7 +254,7 @@ def test_a_file_is_a_source(run: CliRunner, connection: Connection, docs: Collec
     ]
     file = tmp_path / "docs.jsonl"
     file.write_text("\n".join(map(json.dumps, [*lines, {"id": "c", "deleted": True}])))
-    source = ("--jsonl", str(file))
+    source = ("--file", str(file))
     counted = {"wanted": 2, "current": 1, "stale": 1, "orphaned": 1, "enqueued": 2}
     assert found(reconcile(run, "--yes", "--json", source=source)) == NONE | counted
     rows = connection.execute(OUTBOX).fetchall()

@@ -5,14 +5,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
 
 import click
 import msgspec
 
-from embedq.cli.enqueue import BadLines
-from embedq.cli.lines import Lines
-from embedq.cli.progress import progress
+from embedq.cli.progress import Advance, progress
+from embedq.cli.sources.opening import open_source
+from embedq.cli.sources.options import Asked
+from embedq.cli.sources.source import Source as Rows
 from embedq.contract import Item
 from embedq.errors import BrokerUnavailable, InvalidItem
 from embedq.items import read_item
@@ -30,13 +30,18 @@ from embedq_worker.store.reconcile.repairs import Repairs
 from embedq_worker.store.reconcile.sides import Sides, at_one_moment
 from embedq_worker.store.reconcile.source import Source, queried, watched
 
+_STEP = 1_000
+"""Items of a file between two steps of the bar."""
+
 
 @click.command(
     epilog="Example: embedq reconcile products --query 'SELECT sku AS id, name AS text FROM product'"
 )
 @click.argument("collection")
 @click.option("--query", help="Another source: id, text, perhaps metadata; version where it is given.")
-@click.option("--jsonl", type=click.File("rb"), metavar="FILE|-", help="Another source: a JSON Lines file.")
+@click.option(
+    "--file", metavar="FILE|DIRECTORY|-", help="Another source: one that `embedq enqueue` reads, as it is."
+)
 @click.option("--keep-orphans", is_flag=True, help="Delete nothing that the source does not have.")
 @click.option("--dry-run", is_flag=True, help="Only say what differs; exit code 1 if something does.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
@@ -44,7 +49,7 @@ from embedq_worker.store.reconcile.source import Source, queried, watched
 def reconcile(
     collection: str,
     query: str | None,
-    jsonl: BinaryIO | None,
+    file: str | None,
     keep_orphans: bool,
     dry_run: bool,
     yes: bool,
@@ -52,20 +57,20 @@ def reconcile(
 ) -> None:
     """Compare COLLECTION with its source, and enqueue what is missing, stale or orphaned.
 
-    Its source is the table that it follows (`embedq watch`), or what --query or --jsonl says.
+    Its source is the table that it follows (`embedq watch`), or what --query or --file says.
 
     Texts are compared by their digests; metadata are not. A text that is null or blank counts as not there.
     What waits in the outbox, and texts that are dead letters, are counted and left alone. Repairs go through
     the outbox in lane bulk, and give way to whatever changes meanwhile.
     """
-    if query is not None and jsonl is not None:
-        raise click.UsageError("give one source: --query, or --jsonl")
+    if query is not None and file is not None:
+        raise click.UsageError("give one source: --query, or --file")
     if not (dry_run or yes or _is_terminal()):
         raise click.UsageError("there is nobody to ask: give --yes, or --dry-run")
     settings = Settings.from_environment()
     with open_database(settings) as reading, open_database(settings) as writing:
         found = get_collection(reading, collection)
-        source = _source(reading, found, query, jsonl)
+        source = _source(reading, found, query, file)
         desk = _Desk(settings, reading, writing, found, source, keep_orphans)
         desk.go(dry_run=dry_run, yes=yes, as_json=as_json)
 
@@ -130,29 +135,31 @@ class _Desk:
             return None
 
 
-def _source(
-    connection: Connection, collection: Collection, query: str | None, jsonl: BinaryIO | None
-) -> Source:
+def _source(connection: Connection, collection: Collection, query: str | None, file: str | None) -> Source:
     if query is not None:
         return queried(connection, query)
-    if jsonl is None:
-        return watched(connection, collection)
-    bad = BadLines(_name=jsonl.name)
-    source = list_items(connection, _items(Lines(jsonl, bad.add)))
-    if bad.count:
+    return watched(connection, collection) if file is None else _listed(connection, file)
+
+
+def _listed(connection: Connection, file: str) -> Source:
+    with open_source(Asked(file)) as rows, progress(f"read {rows.name}", rows.total) as advance:
+        source = list_items(connection, _items(rows, advance))
+    if rows.bad.count:
         raise SourceError(
-            f"the file has {bad.count:,} bad lines, and nothing was done: mend them, else their items would "
-            "count as not there"
+            f"{rows.name} has {rows.bad.count:,} bad lines, and nothing was done: mend them, else their "
+            "items would count as not there"
         )
     return source
 
 
-def _items(lines: Lines) -> Iterator[Item]:
-    for line in lines:
+def _items(rows: Rows, advance: Advance) -> Iterator[Item]:
+    for number, row in enumerate(rows, 1):
         try:
-            yield read_item(line)
+            yield read_item(row)
         except InvalidItem as error:
-            lines.reject(error)
+            rows.reject(error)
+        if number % _STEP == 0:
+            advance(rows.done)
 
 
 def _lines(said: Said) -> Iterator[str]:

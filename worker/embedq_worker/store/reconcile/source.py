@@ -59,7 +59,7 @@ def watched(connection: Connection, collection: Collection) -> Source:
     if query is None:
         raise SourceError(
             f"collection {collection.name!r} follows no table, or one that is gone: give the source by "
-            "--query or --jsonl"
+            "--query or --file"
         )
     if not is_filled:
         raise SourceError(
