@@ -6,14 +6,13 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 import redis
 
-from embedq.contract import REGISTRY_KEY, Registered
 from embedq.testing import FakeAPI
 from embedq_worker.store.connections import Connection, connect
 from tests.support.producers import KINDS, Kind
+from tests.support.queued import register
 from tests.support.stack import Stack
 
 
@@ -43,8 +42,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 def client(broker_url: str) -> Iterator[redis.Redis]:
     """A client of the broker, where ``docs`` has versions of the clock and ``rows`` the caller's."""
     with redis.Redis.from_url(broker_url) as connection:
-        docs, rows = (msgspec.json.encode(Registered("m", 3, versions)) for versions in ("clock", "given"))
-        connection.hset(REGISTRY_KEY, mapping={"": b"1", "docs": docs, "rows": rows})
+        register(connection, docs="clock", rows="given")
         yield connection
 
 

@@ -22,14 +22,6 @@ SECRET = "what the customer wrote"
 
 
 @pytest.fixture
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    """A client of the broker, where ``docs`` has versions of the clock and ``rows`` the caller's."""
-    with redis.Redis.from_url(broker_url) as connection:
-        register(connection, docs="clock", rows="given")
-        yield connection
-
-
-@pytest.fixture
 def producer(broker_url: str, client: redis.Redis, kind: Kind) -> Iterator[Producer]:  # noqa: ARG001 # the registry
     """A producer that knows both collections."""
     with kind(broker_url, source="shop-service") as one:

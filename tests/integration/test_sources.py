@@ -12,7 +12,8 @@ import redis
 from click.testing import CliRunner, Result
 
 from embedq.cli import main
-from tests.support.loading import enqueued_ids, enqueued_items, run
+from tests.support.loading import enqueued_ids, run
+from tests.support.queued import items
 from tests.support.stretches import ITEMS
 
 ROWS = 2_100
@@ -88,12 +89,12 @@ def test_a_query_is_read_by_ids_and_resumed(
     sql = ("docs", "--sql", query.replace("; -- all", " -- all"), "--database", postgres_url)
     run(environment, "enqueue", *sql, change=f"{STRETCHES}:killed")
     ended = run(environment, "enqueue", *sql, "--resume")
-    items = enqueued_items(client, "embedq.docs")
+    found = items(client, "embedq.docs")
 
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert [*dict.fromkeys(item["id"] for item in items)] == [str(number) for number in range(1, ROWS + 1)]
-    assert len(items) == ROWS + ITEMS
-    assert items[0]["metadata"] == {"k": 1}
+    assert [*dict.fromkeys(item.id for item in found)] == [str(number) for number in range(1, ROWS + 1)]
+    assert len(found) == ROWS + ITEMS
+    assert found[0].metadata == {"k": 1}
 
     given = (
         "rows",
@@ -106,9 +107,10 @@ def test_a_query_is_read_by_ids_and_resumed(
         str(tmp_path / "file"),
     )
     assert run(environment, "enqueue", *given).returncode == 0
-    (item, *_) = enqueued_items(client, "embedq.rows")
-    assert item["metadata"] == {"tags": ["a"]}
-    assert item["version"] > 1_700_000_000_000_000
+    (item, *_) = items(client, "embedq.rows")
+    assert item.metadata == {"tags": ["a"]}
+    assert item.version is not None
+    assert item.version > 1_700_000_000_000_000
     assert not (tmp_path / "file").exists()
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import redis
+
+from tests.support.queued import items
 
 _ROOT = Path(__file__).parents[2]
 EMBEDQ = str(Path(sys.executable).with_name("embedq"))
@@ -27,13 +26,6 @@ def run(
     )
 
 
-def enqueued_items(client: redis.Redis, queue: str) -> list[dict[str, Any]]:
-    """The items on a queue, in order."""
-    raw: Any = client.lrange(queue, 0, -1)
-    bodies = [json.loads(base64.b64decode(json.loads(message)["body"])) for message in reversed(raw)]
-    return [item for body in bodies for item in body[1]["job"]["items"]]
-
-
 def enqueued_ids(client: redis.Redis, queue: str) -> list[str]:
-    """Their ids, in order."""
-    return [item["id"] for item in enqueued_items(client, queue)]
+    """The ids on a queue, in order."""
+    return [item.id for item in items(client, queue)]
