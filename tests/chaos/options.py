@@ -39,3 +39,19 @@ class Options:
     """Settings of the model, beside those of every run."""
     latency: float = 0.2
     """Of the API."""
+
+
+CALM = Options(
+    seed=1,
+    workers=1,
+    rate=100_000,
+    kill_every=0,
+    stop_every=0,
+    valkey_every=0,
+    postgres_every=0,
+    cut_every=0,
+    faults=0,
+    lease=2,
+    settle=20,
+)
+"""One worker that nothing is done to, and everything enqueued at once."""

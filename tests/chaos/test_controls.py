@@ -13,25 +13,11 @@ import pytest
 from embedq.testing import faults
 from tests.chaos.checker import Write
 from tests.chaos.load import MARKER, Enqueue, single
-from tests.chaos.options import Options
+from tests.chaos.options import CALM
 from tests.chaos.report import Report
 from tests.chaos.run import run
 from tests.chaos.saboteur import SAFEGUARDS
 from tests.chaos.world import MakeWorld
-
-CALM = Options(
-    seed=1,
-    workers=1,
-    rate=100_000,
-    kill_every=0,
-    stop_every=0,
-    valkey_every=0,
-    postgres_every=0,
-    cut_every=0,
-    faults=0,
-    lease=2,
-    settle=20,
-)
 
 controlled: set[str] = set()
 """The safeguards that have a control here."""

@@ -112,13 +112,17 @@ class _Running:
         return left
 
     def _is_done(self) -> bool:
-        """Whether all is written, and nothing is left; False while a server is away."""
+        """Whether all is written, and nothing is left, or Redis was emptied last of all.
+
+        False while a server is away.
+        """
         try:
             left = self._left()
         except _AWAY:
             return False
         self.history.note("left", rows=left.rows, messages=left.messages)
-        return self.writing.is_over and left == NOTHING
+        is_emptied_last = self.emptied != NOTHING and self.flush_after >= self.writing.planned
+        return self.writing.is_over and (left == NOTHING or is_emptied_last)
 
     def _left(self) -> UnderWay:
         return UnderWay(_ask(self.world, _ROWS), self.world.pending())
