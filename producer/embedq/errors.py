@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from embedq.wording import counted
+
 
 class EmbedqError(Exception):
     """Base of everything that embedq raises on purpose."""
@@ -107,7 +109,7 @@ class QueueFull(EmbedqError):
         self.length = length
         self.limit = limit
         super().__init__(
-            f"queue {queue!r} holds {length} messages, the limit is {limit}: "
+            f"queue {queue!r} holds {counted(length, 'message')}, the limit is {limit}: "
             "wait for the workers, or raise max_queue_length"
         )
 

@@ -217,7 +217,7 @@ def test_command(
 
     assert (shown.exit_code, told.exit_code) == (0, 0), shown.output + told.output
     lines = shown.output.splitlines()
-    assert lines[0].startswith("docs  2000 rows, 0 dead; quantization none; statistics of ")
+    assert lines[0].startswith("docs  2,000 rows, 0 dead; quantization none; statistics of ")
     assert lines[1].startswith("  docs_embedding_idx  vector, m=4, ef_construction=8; ")
     assert lines[2].startswith("  docs_content_idx  full text; ")
     assert "larger than effective_cache_size" in lines[3]

@@ -98,7 +98,7 @@ def test_a_narrow_terminal_shows_every_figure() -> None:
 def test_a_wide_one_shows_money_and_lanes() -> None:
     """Dollars and tokens of today, and messages by lane."""
     text = shown(snapshot(collection()), 160)
-    for figure in ("text-embedding-3-small", "1,200,000", "$0.0240", "20,000", "1,000", "512"):
+    for figure in ("text-embedding-3-small", "1,200,000", "$0.024", "20,000", "1,000", "512"):
         assert figure in text
     assert "no price" in shown(snapshot(collection(cost_today=None)), 160)
 

@@ -17,6 +17,7 @@ from embedq.cli.sources.options import asked, source_options
 from embedq.cli.sources.source import Source
 from embedq.contract import Lane
 from embedq.producer import Producer
+from embedq.wording import counted
 
 _POLL_SECONDS = 0.25
 
@@ -103,9 +104,9 @@ def _run(load: Load, producer: Producer, source: Source, collection: str) -> Non
     seconds = time.monotonic() - started
     count = load.enqueued - before
     rate = count / max(seconds, 1e-6)
-    summary = f"{count:,} items enqueued to {collection} in {seconds:.1f} s ({rate:,.0f}/s)"
+    summary = f"{counted(count, 'item')} enqueued to {collection} in {seconds:.1f} s ({rate:,.0f}/s)"
     resumed = f"; {load.enqueued:,} with those of before" if before else ""
-    bad = f"; {source.bad.count:,} bad {source.unit}s left out" if source.bad.count else ""
+    bad = f"; {counted(source.bad.count, f'bad {source.unit}')} left out" if source.bad.count else ""
     click.echo(summary + resumed + bad)
 
 

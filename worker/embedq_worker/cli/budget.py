@@ -6,9 +6,10 @@ from decimal import Decimal, InvalidOperation
 
 import click
 
-from embedq_worker.cli.money import as_json, dollars
+from embedq_worker.cli.money import as_json
 from embedq_worker.cli.session import open_database
 from embedq_worker.errors import StoreError
+from embedq_worker.money import dollars
 from embedq_worker.settings import Settings
 from embedq_worker.store.budgets import MOST_DOLLARS, MOST_TOKENS, reset_budget, set_budget
 from embedq_worker.store.collections import list_collections

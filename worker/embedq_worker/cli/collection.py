@@ -10,6 +10,7 @@ import msgspec
 from embedq.broker import Broker
 from embedq.contract import Versions
 from embedq.errors import BrokerUnavailable
+from embedq.wording import counted
 from embedq_worker.cli.collection_migrate import migrate
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.errors import CollectionBusy
@@ -182,8 +183,9 @@ def drop(name: str, purging: bool, yes: bool) -> None:
         publish(connection, broker, settings)
         # Last: producers that had not read the new registry may have enqueued until now.
         purged = broker.call(lambda client: purge(client, name, settings.key_prefix)) if purging else 0
+    deleted = f", {counted(purged, 'queued message')} deleted" if purging else ""
     kept = "" if found.is_managed else f"; the vectors in {found.place} stay as they are"
-    click.echo(f"dropped {name}" + (f", {purged} queued messages deleted" if purging else "") + kept)
+    click.echo(f"dropped {name}{deleted}{kept}")
 
 
 def _own_names(schema: str, own: dict[str, str | None]) -> OwnNames | None:

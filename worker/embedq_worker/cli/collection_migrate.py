@@ -11,8 +11,10 @@ import click
 
 from embedq.broker import Broker
 from embedq.cli.progress import progress
+from embedq.wording import counted
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.errors import CollectionConflict, RowsUnfilled
+from embedq_worker.money import dollars
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import column_type, get_collection
@@ -258,14 +260,16 @@ def _named(collection: Collection) -> str:
 def _left(collection: Collection, left: int) -> str:
     name = collection.name
     return (
-        f"{left:,} rows of {name} have no vector of {collection.as_shadow().model} still: look whether "
+        f"{counted(left, 'row')} of {name} {'has' if left == 1 else 'have'} no vector of "
+        f"{collection.as_shadow().model} still: look whether "
         "workers run and have the model, whether it is paused (`embedq status`), and which texts it refuses "
         f"(`embedq dead-letters list --collection {name}`); then run it again"
     )
 
 
 def _lines(found: Estimate) -> list[str]:
-    usd = "of unknown price" if found.usd is None else f"about ${found.usd:,.2f} at the provider's list price"
+    cost = f"about {dollars(found.usd)} at the provider's list price"
+    requests = counted(found.requests, "request")
     minutes = found.minutes
     time = (
         "as long as the service takes: the model has no limits a minute"
@@ -273,7 +277,8 @@ def _lines(found: Estimate) -> list[str]:
         else f"at least {minutes:,.1f} minutes by the limits"
     )
     return [
-        f"{found.rows:,} rows, about {found.tokens:,} tokens in {found.requests:,} requests, {usd}",
+        f"{counted(found.rows, 'row')}, about {counted(found.tokens, 'token')} in {requests}, "
+        + ("of unknown price" if found.usd is None else cost),
         time,
         f"{found.column_bytes / 1e6:,.0f} MB for the new column, and about as much again for an index on it",
     ]

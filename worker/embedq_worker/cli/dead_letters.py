@@ -13,6 +13,7 @@ import msgspec
 from embedq.cli.progress import progress
 from embedq.contract import MAX_ITEMS, Lane
 from embedq.errors import EmbedqError
+from embedq.wording import counted
 from embedq_worker.cli.session import open_broker, open_database
 from embedq_worker.settings import Settings
 from embedq_worker.store.dead_letters import (
@@ -193,14 +194,14 @@ def _choice(collection: str | None, numbers: tuple[int, ...], cause: str | None,
 
 
 def _letters(count: int) -> str:
-    return f"{count:,} dead letter{'' if count == 1 else 's'}"
+    return counted(count, "dead letter")
 
 
 def _line(letter: Listed) -> str:
     what = "a message" if letter.item_id is None else f"item {letter.item_id!r}"
     status = f" status {letter.status}" if letter.status is not None else ""
     parameter = f" parameter {letter.parameter}" if letter.parameter else ""
-    tries = f"{letter.attempts} attempt{'' if letter.attempts == 1 else 's'}"
+    tries = counted(letter.attempts, "attempt")
     where = letter.collection or "no collection"
     gone = "" if letter.has_text else "; its text is gone"
     return (

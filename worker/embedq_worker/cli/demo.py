@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from embedq.errors import EmbedqError
+from embedq.wording import counted
 from embedq_worker.demo.run import Totals, run_demo
 from embedq_worker.demo.stopping import Stopped, StopSignals
 
@@ -68,7 +69,7 @@ def _forget_postgres() -> None:
 def _summary(totals: Totals) -> list[str]:
     rate = f"{totals.texts / totals.seconds:,.0f} texts/s"
     amount = f"{totals.texts:,} texts, {totals.tokens:,} tokens in {totals.seconds:.1f} s"
-    lines = [f"{amount}: {rate}, {totals.dead_letters} dead letters"]
+    lines = [f"{amount}: {rate}, {counted(totals.dead_letters, 'dead letter')}"]
     if totals.cpu_seconds is not None:
         lines.append(f"Worker CPU: {totals.cpu_seconds / totals.texts * 1e6:.0f} µs a text")
     return lines

@@ -16,8 +16,9 @@ from embedq.cli.sources.source import Source
 from embedq.contract import Item, check_item
 from embedq.errors import BrokerUnavailable, InvalidItem
 from embedq.items import read_item
+from embedq.wording import counted
 from embedq_worker.catalogue import Model
-from embedq_worker.cli.money import as_json, dollars
+from embedq_worker.cli.money import as_json
 from embedq_worker.cli.reckoning import Estimate, Reckoning
 from embedq_worker.cli.session import open_broker, open_database
 from embedq_worker.cli.standing import duration
@@ -25,6 +26,7 @@ from embedq_worker.engine.work import content_hash
 from embedq_worker.errors import StoreError
 from embedq_worker.limiter import Limits
 from embedq_worker.limiter.board import read_board
+from embedq_worker.money import dollars
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import list_collections
@@ -127,12 +129,12 @@ def _lines(found: Estimate, whence: str) -> list[str]:
         "bad rows": found.bad_lines,
     }
     others = "".join(f", {count:,} {name}" for name, count in left_out.items() if count)
-    counted = "by the model's tokenizer" if found.is_exact else "estimated on the high side"
+    basis = "by the model's tokenizer" if found.is_exact else "estimated on the high side"
     price = "" if found.dollars is None else " at the provider's list price"
     return [
-        f"{found.items:,} items with a text{others}",
-        f"{found.texts:,} texts for {found.model}, {found.tokens:,} tokens ({counted})",
-        f"{found.requests:,} requests at least",
+        f"{counted(found.items, 'item')} with a text{others}",
+        f"{counted(found.texts, 'text')} for {found.model}, {counted(found.tokens, 'token')} ({basis})",
+        f"{counted(found.requests, 'request')} at least",
         f"cost: {dollars(found.dollars)}{price}",
         _time(found, whence),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from embedq.wording import counted
 from embedq_worker.cli.sizes import size
 from embedq_worker.cli.standing import duration
 from embedq_worker.store.index_advice import Advice
@@ -29,7 +30,7 @@ def _lines(report: IndexReport, advice: Sequence[Advice]) -> list[str]:
     rows = (
         "table or a column is missing"
         if report.rows is None
-        else f"{report.rows} rows, {report.dead_rows} dead"
+        else f"{counted(report.rows, 'row')}, {report.dead_rows} dead"
     )
     lines = [
         f"{report.collection}  {rows}; {_searches(report)}; statistics of {duration(report.statistics_for)}"

@@ -11,9 +11,11 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from embedq.wording import counted
 from embedq_worker.cli.snapshot import Snapshot
 from embedq_worker.cli.standing import Standing, duration, notes, summary
 from embedq_worker.cli.status_fields import Budget, CollectionStatus, Move, Status, WorkerStatus
+from embedq_worker.money import dollars
 from embedq_worker.store.fleet import Silent
 from embedq_worker.store.outbox import COUNTED
 
@@ -56,7 +58,7 @@ def page(found: Snapshot, width: int, rows: int | None = None) -> RenderableType
     if status.workers or status.silent:
         parts += ["", _workers(status.workers), *map(_silent, status.silent)]
     if status.other_dead_letters:
-        letters = _some(status.other_dead_letters, "dead letter")
+        letters = counted(status.other_dead_letters, "dead letter")
         parts.append(f"{letters} of no collection; see `embedq dead-letters list`")
     if rows is not None:  # a screen cuts off what comes last
         parts += said
@@ -78,8 +80,9 @@ def _headline(status: Status) -> str:
     rate = sum(each.items_per_second for each in status.collections)
     workers = len(status.workers)
     return (
-        f"{_some(len(status.collections), 'collection')}; about {sum(known):,} items pending (estimate), "
-        f"{_rate(rate)} items/s; {_some(workers, 'worker process', 'worker processes')}"
+        f"{counted(len(status.collections), 'collection')}; "
+        f"about {counted(sum(known), 'item')} pending (estimate), {_rate(rate)} items/s; "
+        f"{counted(workers, 'worker process', 'worker processes')}"
     )
 
 
@@ -94,7 +97,7 @@ def _alarms(status: Status) -> Iterator[str]:
     """What stands still, and stays so until a person does something."""
     waiting = [each for each in status.collections if each.in_hand or any(each.queued.values())]
     if waiting and not status.workers:
-        where = _some(len(waiting), "collection")
+        where = counted(len(waiting), "collection")
         yield f"no worker reports, and messages wait in {where}: start `embedq worker`"
     paused = {each.id for each in status.models if each.paused}
     for each in status.collections:
@@ -157,7 +160,7 @@ def _notes(each: CollectionStatus) -> Iterator[Text]:
     """What there is to say of one collection beside its figures."""
     if each.queued["query"]:
         yield Text(
-            f"{each.name}: {_some(each.queued['query'], 'query', 'queries')} queued",
+            f"{each.name}: {counted(each.queued['query'], 'query', 'queries')} queued",
             _WARNING,
         )
     if each.move is not None:
@@ -186,7 +189,7 @@ def _model_lines(each: Standing) -> list[Text]:
 def _budget(each: Budget) -> Text:
     parts = []
     if each.dollars is not None:
-        parts.append(f"${each.spent_dollars:,.2f} of ${each.dollars:,.2f}")
+        parts.append(f"{dollars(each.spent_dollars)} of {dollars(each.dollars)}")
     if each.tokens is not None:
         parts.append(f"{each.spent_tokens:,} of {each.tokens:,} tokens")
     said = f"budget of {each.scope} {each.name}: {', '.join(parts)} today"
@@ -221,13 +224,9 @@ def _table() -> Table:
 def _silent(each: Silent) -> Text:
     who = f"worker process {each.process}"
     if each.lease < 0:
-        held = f"is dead or frozen, with {_some(each.messages, 'message')} in its hands"
+        held = f"is dead or frozen, with {counted(each.messages, 'message')} in its hands"
         return Text(f"{who} {held}: a running worker takes them over", _ALARM)
     return Text(f"{who} does not report: it has just started, or is of an older version", _WARNING)
-
-
-def _some(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
 
 
 def _about(count: int, is_estimate: bool) -> str:
@@ -263,4 +262,4 @@ def _counted(rows: int) -> str:
 def _dollars(each: CollectionStatus) -> str:
     if each.cost_today is None:
         return "no price"
-    return f"${each.cost_today:.4f}" if 0 < each.cost_today < 1 else f"${each.cost_today:,.2f}"
+    return dollars(each.cost_today)

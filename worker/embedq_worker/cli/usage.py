@@ -7,8 +7,9 @@ from decimal import Decimal
 
 import click
 
-from embedq_worker.cli.money import as_json, dollars
+from embedq_worker.cli.money import as_json
 from embedq_worker.cli.session import open_database
+from embedq_worker.money import dollars
 from embedq_worker.settings import Settings
 from embedq_worker.store.usage import By, UsageSum, usage_by
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from embedq_worker.logs import get_logger
+from embedq_worker.money import dollars
 from embedq_worker.store.usage import Charge, Scope, UsageToday
 
 logger = get_logger(__name__)
@@ -33,7 +34,7 @@ class _Budget:
     def __str__(self) -> str:
         parts = []
         if self.dollars is not None:
-            parts.append(f"${self.spent_dollars:,.2f} of ${self.dollars:,.2f}")
+            parts.append(f"{dollars(self.spent_dollars)} of {dollars(self.dollars)}")
         if self.tokens is not None:
             parts.append(f"{self.spent_tokens:,} of {self.tokens:,} tokens")
         return ", ".join(parts)

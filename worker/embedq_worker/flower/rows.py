@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from embedq.wording import counted
 from embedq_worker.engine.summary import OUTCOMES, Summary, causes
 
 PARTLY_DEAD = "PARTLY DEAD"
@@ -46,7 +47,7 @@ def _took(summary: Summary) -> list[str]:
 
 
 def _number(count: int, what: str) -> str:
-    return f"{count:,} {what}{'' if count == 1 else 's'}"
+    return counted(count, what)
 
 
 def _exception(said: str) -> str:
