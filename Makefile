@@ -5,7 +5,7 @@ IN_RANGE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 PYTHON ?= $(shell for python in python3 python3.13 python3.12 python3.11; do \
 	if "$$python" -c '$(IN_RANGE)' 2>/dev/null; then command -v "$$python"; break; fi; done)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-PYTEST_ARGS ?= -n 3
+PYTEST_ARGS ?= -n 3 --dist worksteal
 LIMITS_ARGS ?=
 STACK_LINES ?=
 MIGRATION_ARGS ?=

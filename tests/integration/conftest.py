@@ -25,6 +25,13 @@ def stack(broker_url: str, database_url: str, fake_api: FakeAPI, tmp_path: Path)
 
 
 @pytest.fixture
+def client(broker_url: str) -> Iterator[redis.Redis]:
+    """A client of an empty broker."""
+    with redis.from_url(broker_url) as opened:
+        yield opened
+
+
+@pytest.fixture
 def connection(database_url: str) -> Iterator[Connection]:
     """A connection to a migrated database."""
     with connect(database_url) as opened:

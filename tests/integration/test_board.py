@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 
 import msgspec
 import pytest
@@ -63,13 +62,6 @@ class Process:
         """Tell how a call ended, and want no other."""
         self.position.end(grant, outcome)
         self.exchange()
-
-
-@pytest.fixture
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    """A client of an empty broker."""
-    with redis.from_url(broker_url) as opened:
-        yield opened
 
 
 def server_time(client: redis.Redis) -> float:

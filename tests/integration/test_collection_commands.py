@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 import redis
@@ -13,13 +12,6 @@ from embedq.cli import main
 from embedq.contract import REGISTRY_KEY, queue_name
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.dead_letters import list_dead_letters
-
-
-@pytest.fixture
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    """A client of an empty broker."""
-    with redis.from_url(broker_url) as opened:
-        yield opened
 
 
 @pytest.fixture

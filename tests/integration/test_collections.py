@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -39,13 +38,6 @@ from embedq_worker.store.registry import publish_registry
 from embedq_worker.store.row_counts import count_rows
 
 MODEL = Model(id="small", dimensions=8, allowed_dimensions=DimensionRange(min=1, max=5000))
-
-
-@pytest.fixture
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    """A client of an empty broker."""
-    with redis.from_url(broker_url) as opened:
-        yield opened
 
 
 def relations(connection: Connection) -> set[str]:

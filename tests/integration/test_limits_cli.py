@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,13 +22,6 @@ MODEL = "text-embedding-3-small"
 ALIAS = "openai/text-embedding-3-small"
 REFUSED = "the embeddings API refuses us (status 401); check EMBEDQ_API_KEY, or the model's api_key_file"
 AWAY = "redis://127.0.0.1:1/0"
-
-
-@pytest.fixture
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    """A client of an empty broker."""
-    with redis.from_url(broker_url) as opened:
-        yield opened
 
 
 @pytest.fixture

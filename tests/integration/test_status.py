@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
@@ -32,13 +31,6 @@ from tests.support.indexed import fill
 from tests.support.stack import MODEL, Stack, wait_until
 
 CATALOGUE = load_catalogue()
-
-
-@pytest.fixture
-def client(broker_url: str) -> Iterator[redis.Redis]:
-    """A client of an empty broker."""
-    with redis.from_url(broker_url) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from embedq_worker.engine.health import Health
 from embedq_worker.engine.pulse import Pulse
-from embedq_worker.errors import DatabaseAway
+from embedq_worker.errors import DatabaseAway, NotMigrated
 from embedq_worker.store.outage import Outage
 
 PATIENCE = 30.0
@@ -37,6 +37,22 @@ def test_a_process_that_turns_is_well() -> None:
     bed = Bed()
     bed.run(100)
     assert bed.health.not_live() == bed.health.not_ready() == []
+
+
+def test_a_process_is_ready_when_it_has_begun() -> None:
+    """With what it waits for as the only reason, if there is one."""
+    bed = Bed()
+    begun: list[bool] = []
+    health = Health(
+        patience=PATIENCE, hub=bed.hub, redis=bed.redis, outage=bed.outage, has_begun=lambda: bool(begun)
+    )
+    assert health.not_live() == []
+    assert health.not_ready() == ["the worker is starting: it has not read the collections yet"]
+    bed.outage.failed("reading the collections", NotMigrated())
+    assert health.not_ready() == [str(NotMigrated())]
+    bed.outage.over("reading the collections")
+    begun.append(True)
+    assert health.not_ready() == []
 
 
 def test_a_hub_that_stands_still_is_not_live() -> None:

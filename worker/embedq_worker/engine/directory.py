@@ -99,6 +99,11 @@ class Directory:
         return list(self._served.values())
 
     @property
+    def has_looked(self) -> bool:
+        """Whether the collections were read at all."""
+        return self._seen is not None
+
+    @property
     def collections(self) -> Sequence[Collection]:
         """All that there are, whether this worker serves them or not; none before the first look."""
         return self._seen or ()

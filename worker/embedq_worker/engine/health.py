@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from embedq_worker.engine.pulse import Pulse
 from embedq_worker.store.outage import Outage
 
@@ -11,9 +13,19 @@ class Health:
 
     ``patience``: seconds of silence that are no illness. ``hub`` is the pulse of Celery's thread, ``redis``
     that of Redis as the engine hears it. The engine has none: where its loop stands still, nobody answers.
+    ``has_begun``: whether the collections were read.
     """
 
-    def __init__(self, *, patience: float, hub: Pulse, redis: Pulse, outage: Outage) -> None:
+    def __init__(
+        self,
+        *,
+        patience: float,
+        hub: Pulse,
+        redis: Pulse,
+        outage: Outage,
+        has_begun: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._has_begun = has_begun
         self._patience = patience
         self._hub = hub
         self._redis = redis
@@ -42,4 +54,6 @@ class Health:
             reasons.append(f"Redis has not answered for {silence}; look whether it runs and is reachable")
         if self._outage.reason is not None:
             reasons.append(self._outage.reason)
+        if not reasons and not self._has_begun():
+            reasons.append("the worker is starting: it has not read the collections yet")
         return reasons

@@ -93,7 +93,11 @@ class Parts:
         self._relaying = Relaying(settings, self._database, self._redis, self.is_held)
         self._heard = Pulse()
         self._health = Health(
-            patience=settings.worker.message_lease, hub=hub, redis=self._heard, outage=self._database.outage
+            patience=settings.worker.message_lease,
+            hub=hub,
+            redis=self._heard,
+            outage=self._database.outage,
+            has_begun=lambda: self._directory.has_looked,
         )
         readings = FleetReadings(settings, self._redis, self._database)
         self._scraping = Scraping(self._directory, meters, readings, self._health)
