@@ -289,13 +289,22 @@ TIMELINES = (
         "EmbedqBudgetSpent",
         {
             _UP: held(1, 900),
-            'embedq_fleet_budget_spent{instance="a:9100",scope="collection",name="docs"}': switched(0, 1),
-            'embedq_fleet_spent_dollars{instance="a:9100",scope="collection",name="docs"}': switched(1, 5),
+            'embedq_fleet_budget_spent{instance="a:9100",scope="collection",name="docs"}': switched(
+                0, 1, 300
+            ),
+            'embedq_fleet_spent_dollars{instance="a:9100",scope="collection",name="docs"}': switched(
+                1, 5, 300
+            ),
             'embedq_fleet_budget_dollars{instance="a:9100",scope="collection",name="docs"}': held(5, 900),
+            # That its messages wait is what the budget is for, and no alarm of its own.
+            'embedq_fleet_queued_messages{instance="a:9100",collection="docs",lane="live"}': switched(
+                0, 5, 300
+            ),
+            'embedq_messages_total{instance="a:9100",collection="docs",lane="live"}': held(7, 900),
         },
         well=55,
-        fires=65,
-        over=125,
+        fires=350,
+        over=365,
         labels={"scope": "collection", "name": "docs"},
     ),
     Timeline(
