@@ -78,6 +78,13 @@ def test_statements_are_understood(connection: Connection, file: str) -> None:
     assert {name: why for name, why in refused.items() if why} == {}
 
 
+def test_no_name_is_given_twice() -> None:
+    """Of two statements of one name the later file's would be run for both."""
+    names = [name for names in NAMES.values() for name in names]
+
+    assert sorted(names) == sorted(set(names))
+
+
 def test_a_wrong_column_is_noticed(connection: Connection) -> None:
     """The check can fail."""
     text = composed("advance_ledger", connection)

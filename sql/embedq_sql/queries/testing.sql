@@ -8,7 +8,7 @@ WHERE NOT EXISTS (SELECT 1 FROM embedq.item
                   WHERE item.collection_id = outbox.collection_id AND item.id = outbox.id
                     AND item.version >= outbox.version);
 
--- name: forget_items
+-- name: forget_contents
 -- A collection's ledger and outbox, emptied.
 WITH forgotten AS (DELETE FROM embedq.item WHERE collection_id = %(collection)s)
 DELETE FROM embedq.outbox WHERE collection_id = %(collection)s;

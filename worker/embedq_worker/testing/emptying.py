@@ -26,12 +26,12 @@ def empty(connection: Connection, broker: Broker, collection: Collection) -> Non
 
     What a worker has in hand is waited for, for 10 seconds: it would be written afterwards.
     """
-    connection.execute(statement("forget_items"), {"collection": collection.id})
+    connection.execute(statement("forget_contents"), {"collection": collection.id})
     broker.call(lambda client: purge(client, collection.name))
     deadline = time.monotonic() + _IN_HAND_SECONDS
     while broker.call(lambda client: waiting(client, collection.name)) and time.monotonic() < deadline:
         time.sleep(_POLL_SECONDS)
-    connection.execute(statement("forget_items"), {"collection": collection.id})
+    connection.execute(statement("forget_contents"), {"collection": collection.id})
     connection.execute(sql.SQL(template("empty_table")).format(table=collection.table))
     letters = Choice(collection=collection.name)
     drop_dead_letters(connection, letters, count_chosen(connection, letters)[1])
