@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from embedq.async_producer import AsyncProducer
+from embedq.base import ProducerBase
 from embedq.contract import Item, Lane, Query, Registered
-from embedq.core import ProducerBase
 from embedq.producer import Producer
 from embedq.testing.memory import AsyncMemoryBroker, Memory, MemoryBroker, Recorded
 
