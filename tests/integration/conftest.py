@@ -46,7 +46,7 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 
 @pytest.fixture
-def client(broker_url: str) -> Iterator[redis.Redis]:
+def redis_of_docs(broker_url: str) -> Iterator[redis.Redis]:
     """A client of the broker, where ``docs`` has versions of the clock and ``rows`` the caller's."""
     with redis.Redis.from_url(broker_url) as connection:
         register(connection, docs="clock", rows="given")

@@ -28,7 +28,7 @@ def lines(*values: object) -> bytes:
     )
 
 
-def test_a_file_is_enqueued(environment: dict[str, str], client: redis.Redis, tmp_path: Path) -> None:
+def test_a_file_is_enqueued(environment: dict[str, str], redis_of_docs: redis.Redis, tmp_path: Path) -> None:
     """Items of every kind go to the lane; one line counts them, nothing else is printed."""
     file = tmp_path / "texts.jsonl"
     file.write_bytes(
@@ -44,10 +44,10 @@ def test_a_file_is_enqueued(environment: dict[str, str], client: redis.Redis, tm
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert ended.stdout.startswith("3 items enqueued to docs in ")
-    assert enqueued_ids(client, "embedq.docs.bulk") == ["1", "2", "3"]
+    assert enqueued_ids(redis_of_docs, "embedq.docs.bulk") == ["1", "2", "3"]
 
 
-def test_bad_lines_cost_no_good_one(environment: dict[str, str], client: redis.Redis) -> None:
+def test_bad_lines_cost_no_good_one(environment: dict[str, str], redis_of_docs: redis.Redis) -> None:
     """Bad lines are named by number and reason, never by text; good ones are enqueued; exit code 1."""
     ended = run(
         environment, "enqueue", "docs", "-",
@@ -59,7 +59,7 @@ def test_bad_lines_cost_no_good_one(environment: dict[str, str], client: redis.R
     )  # fmt: skip
 
     assert ended.returncode == 1
-    assert enqueued_ids(client, "embedq.docs") == ["1", "3", "9"]
+    assert enqueued_ids(redis_of_docs, "embedq.docs") == ["1", "3", "9"]
     assert [line.split(":")[1] for line in ended.stderr.splitlines()] == ["2", "4", "5", "6", "7", "8"]
     assert [line.rpartition("(")[2] for line in ended.stderr.splitlines()] == [
         "not_json)", "text_nul)", "item_type)", "not_json)", "not_json)", "version_given)",
@@ -69,17 +69,17 @@ def test_bad_lines_cost_no_good_one(environment: dict[str, str], client: redis.R
     assert SECRET not in ended.stdout + ended.stderr
 
 
-def test_many_bad_lines_are_counted(environment: dict[str, str], client: redis.Redis) -> None:
+def test_many_bad_lines_are_counted(environment: dict[str, str], redis_of_docs: redis.Redis) -> None:
     """Ten are shown, all are counted, and the good one behind them arrives."""
     ended = run(environment, "enqueue", "docs", "-", stdin=lines(*[b"?"] * 1_000, {"id": "1", "text": "a"}))
 
     assert ended.returncode == 1
     assert len(ended.stderr.splitlines()) == 11
     assert "1,000 bad lines left out" in ended.stdout
-    assert enqueued_ids(client, "embedq.docs") == ["1"]
+    assert enqueued_ids(redis_of_docs, "embedq.docs") == ["1"]
 
 
-def test_a_line_too_long_is_passed_over(environment: dict[str, str], client: redis.Redis) -> None:
+def test_a_line_too_long_is_passed_over(environment: dict[str, str], redis_of_docs: redis.Redis) -> None:
     """A line of 20 MB is one bad line; numbers and items behind it are right."""
     ended = run(
         environment, "enqueue", "docs", "-", stdin=lines(b"x" * 20_000_000, {"id": "1", "text": "a"}, b"?")
@@ -87,7 +87,7 @@ def test_a_line_too_long_is_passed_over(environment: dict[str, str], client: red
 
     assert [line.split(":")[1] for line in ended.stderr.splitlines()] == ["1", "3"]
     assert "line_too_long" in ended.stderr
-    assert enqueued_ids(client, "embedq.docs") == ["1"]
+    assert enqueued_ids(redis_of_docs, "embedq.docs") == ["1"]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_a_line_too_long_is_passed_over(environment: dict[str, str], client: red
     ],
     ids=["collection", "file", "lane", "usage", "command", "broker", "url"],
 )
-@pytest.mark.usefixtures("client")
+@pytest.mark.usefixtures("redis_of_docs")
 def test_mistakes_are_explained(
     environment: dict[str, str], arguments: list[str], code: int, said: str
 ) -> None:
@@ -120,7 +120,7 @@ def test_mistakes_are_explained(
     assert code == 2 or len(ended.stderr.splitlines()) == 1
 
 
-def test_wait_ends_when_nothing_is_in_hand(environment: dict[str, str], client: redis.Redis) -> None:
+def test_wait_ends_when_nothing_is_in_hand(environment: dict[str, str], redis_of_docs: redis.Redis) -> None:
     """``--wait`` goes on while a message is queued, goes on while it is in hand, and ends then."""
     arguments = [EMBEDQ, "enqueue", "docs", "-", "--wait"]
     pipe = subprocess.PIPE
@@ -132,19 +132,19 @@ def test_wait_ends_when_nothing_is_in_hand(environment: dict[str, str], client: 
         process.stdout.readline()  # the summary: it waits now
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.7)
-        with client.pipeline(transaction=True) as fetch:
+        with redis_of_docs.pipeline(transaction=True) as fetch:
             fetch.hset(UNACKED_KEY, "tag", "a message")
             fetch.lpop("embedq.docs")
             fetch.execute()
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(0.7)
-        client.delete(UNACKED_KEY)
+        redis_of_docs.delete(UNACKED_KEY)
 
         assert process.wait(10) == 0
         assert b"nothing is in hand" in process.stdout.read()
 
 
-def test_ctrl_c_ends_a_wait(environment: dict[str, str], client: redis.Redis) -> None:
+def test_ctrl_c_ends_a_wait(environment: dict[str, str], redis_of_docs: redis.Redis) -> None:
     """An interrupted wait ends with an exit code and without a traceback; what was enqueued stays."""
     arguments = [EMBEDQ, "enqueue", "docs", "-", "--wait"]
     pipe = subprocess.PIPE
@@ -159,10 +159,12 @@ def test_ctrl_c_ends_a_wait(environment: dict[str, str], client: redis.Redis) ->
 
         assert process.wait(10) == 1
         assert b"Traceback" not in process.stderr.read()
-    assert client.llen("embedq.docs") == 1
+    assert redis_of_docs.llen("embedq.docs") == 1
 
 
-def test_a_terminal_sees_a_bar(environment: dict[str, str], client: redis.Redis, tmp_path: Path) -> None:
+def test_a_terminal_sees_a_bar(
+    environment: dict[str, str], redis_of_docs: redis.Redis, tmp_path: Path
+) -> None:
     """With a terminal on standard error a bar is drawn; the counts on standard output stay one line."""
     file = tmp_path / "texts.jsonl"
     file.write_bytes(lines(*({"id": str(number), "text": "a"} for number in range(2_000))))
@@ -180,7 +182,7 @@ def test_a_terminal_sees_a_bar(environment: dict[str, str], client: redis.Redis,
     assert ended.returncode == 0
     assert b"enqueue to docs" in drawn
     assert ended.stdout.count(b"\n") == 1
-    assert len(enqueued_ids(client, "embedq.docs")) == 2_000
+    assert len(enqueued_ids(redis_of_docs, "embedq.docs")) == 2_000
 
 
 def test_help_names_every_command_and_imports_none() -> None:

@@ -39,7 +39,7 @@ def producer() -> MemoryProducer:
 
 
 def test_it_takes_and_refuses_what_a_producer_does(
-    producer: MemoryProducer, client: redis.Redis, broker_url: str
+    producer: MemoryProducer, redis_of_docs: redis.Redis, broker_url: str
 ) -> None:
     """The same items are enqueued, and the same rules broken, as by one that sends."""
     refused: list[list[InvalidItem]] = [[], []]
@@ -48,7 +48,7 @@ def test_it_takes_and_refuses_what_a_producer_does(
             each.enqueue_many("docs", ODD, on_invalid=errors.append)
             for each, errors in zip((producer, real), refused, strict=True)
         ]
-    ours, theirs = producer.items("docs"), items(client, "embedq.docs")
+    ours, theirs = producer.items("docs"), items(redis_of_docs, "embedq.docs")
 
     assert counts == [2, 2]
     assert [(i.id, i.text, i.metadata, i.deleted) for i in ours] == [

@@ -38,10 +38,12 @@ def products(tmp_path: Path) -> Path:
 CSV = ("--id", "sku", "--text", "name", "--text", "description")
 
 
-def test_a_killed_load_goes_on(environment: dict[str, str], client: redis.Redis, products: Path) -> None:
+def test_a_killed_load_goes_on(
+    environment: dict[str, str], redis_of_docs: redis.Redis, products: Path
+) -> None:
     """After SIGKILL at the worst moment ``--resume`` enqueues the rest, and one stretch again."""
     killed = run(environment, "enqueue", "docs", str(products), *CSV, change=f"{STRETCHES}:killed")
-    first = enqueued_ids(client, "embedq.docs")
+    first = enqueued_ids(redis_of_docs, "embedq.docs")
     ended = run(environment, "enqueue", "docs", str(products), *CSV, "--resume")
     all_ids = [str(number) for number in range(ROWS)]
 
@@ -49,12 +51,12 @@ def test_a_killed_load_goes_on(environment: dict[str, str], client: redis.Redis,
     assert first == all_ids[: 3 * ITEMS]
     assert (ended.returncode, ended.stderr) == (0, "")
     assert f"; {ROWS:,} with those of before" in ended.stdout
-    assert enqueued_ids(client, "embedq.docs") == first + all_ids[2 * ITEMS :]
+    assert enqueued_ids(redis_of_docs, "embedq.docs") == first + all_ids[2 * ITEMS :]
     assert "nothing to resume" in invoke(environment, str(products), *CSV, "--resume").stderr
 
 
 def test_an_interrupted_load_says_how_to_go_on(
-    environment: dict[str, str], client: redis.Redis, products: Path
+    environment: dict[str, str], redis_of_docs: redis.Redis, products: Path
 ) -> None:
     """Ctrl-C ends it with a sentence; it is not resumed once the file, or what is made of it, changed."""
     ended = run(environment, "enqueue", "docs", str(products), *CSV, change=f"{STRETCHES}:interrupted")
@@ -63,20 +65,20 @@ def test_an_interrupted_load_says_how_to_go_on(
         "embedq: interrupted; 1,500 items were enqueued when line 1501 had been read; "
         "--resume goes on with it\n"
     )
-    queued = client.llen("embedq.docs")
+    queued = redis_of_docs.llen("embedq.docs")
 
     other = invoke(environment, str(products), *CSV, "--metadata", "name", "--resume")
     assert (other.exit_code, "since it began its metadata changed" in other.stderr) == (1, True)
     products.write_text("sku,name,description\n1,a,b\n")
     changed = invoke(environment, str(products), *CSV, "--resume")
     assert (changed.exit_code, "its modified, size changed" in changed.stderr) == (1, True)
-    assert client.llen("embedq.docs") == queued
+    assert redis_of_docs.llen("embedq.docs") == queued
     anew = invoke(environment, str(products), *CSV)
     assert (anew.exit_code, "this one begins anew" in anew.stderr) == (0, True)
 
 
 def test_a_query_is_read_by_ids_and_resumed(
-    environment: dict[str, str], client: redis.Redis, postgres_url: str, tmp_path: Path
+    environment: dict[str, str], redis_of_docs: redis.Redis, postgres_url: str, tmp_path: Path
 ) -> None:
     """Rows in the order of their ids, with their types; a load that goes on reads the ids behind its last."""
     with psycopg.connect(postgres_url, autocommit=True) as connection:
@@ -89,7 +91,7 @@ def test_a_query_is_read_by_ids_and_resumed(
     sql = ("docs", "--sql", query.replace("; -- all", " -- all"), "--database", postgres_url)
     run(environment, "enqueue", *sql, change=f"{STRETCHES}:killed")
     ended = run(environment, "enqueue", *sql, "--resume")
-    found = items(client, "embedq.docs")
+    found = items(redis_of_docs, "embedq.docs")
 
     assert (ended.returncode, ended.stderr) == (0, "")
     assert [*dict.fromkeys(item.id for item in found)] == [str(number) for number in range(1, ROWS + 1)]
@@ -107,7 +109,7 @@ def test_a_query_is_read_by_ids_and_resumed(
         str(tmp_path / "file"),
     )
     assert run(environment, "enqueue", *given).returncode == 0
-    (item, *_) = items(client, "embedq.rows")
+    (item, *_) = items(redis_of_docs, "embedq.rows")
     assert item.metadata == {"tags": ["a"]}
     assert item.version is not None
     assert item.version > 1_700_000_000_000_000
@@ -125,7 +127,7 @@ def test_a_query_is_read_by_ids_and_resumed(
     ],
     ids=["column", "table", "twice", "value", "two"],
 )
-@pytest.mark.usefixtures("client")
+@pytest.mark.usefixtures("redis_of_docs")
 def test_what_is_wrong_with_a_query_is_said(
     environment: dict[str, str], postgres_url: str, query: str, code: int, said: str
 ) -> None:
@@ -136,7 +138,9 @@ def test_what_is_wrong_with_a_query_is_said(
     assert SECRET not in ended.stderr
 
 
-def test_a_directory_is_enqueued(environment: dict[str, str], client: redis.Redis, tmp_path: Path) -> None:
+def test_a_directory_is_enqueued(
+    environment: dict[str, str], redis_of_docs: redis.Redis, tmp_path: Path
+) -> None:
     """A file an item; what is no text is named by its path, and costs no other."""
     for name, content in {
         "a.md": b"# A",
@@ -149,7 +153,7 @@ def test_a_directory_is_enqueued(environment: dict[str, str], client: redis.Redi
     (tmp_path / "texts" / "huge.txt").write_bytes(b"x" * 2_000_000)
     ended = invoke(environment, str(tmp_path / "texts"), "--lane", "bulk")
 
-    assert enqueued_ids(client, "embedq.docs.bulk") == ["a.md", "b/c.txt"]
+    assert enqueued_ids(redis_of_docs, "embedq.docs.bulk") == ["a.md", "b/c.txt"]
     assert ended.exit_code == 1
     assert [line.split(":")[1] for line in ended.stderr.splitlines()] == ["bad.txt", "empty.md", "huge.txt"]
     assert "3 bad files left out" in ended.stdout
@@ -167,7 +171,7 @@ def test_a_directory_is_enqueued(environment: dict[str, str], client: redis.Redi
         (("--sql", "SELECT 1", "--database", ""), "--sql needs --database"),
     ],
 )
-@pytest.mark.usefixtures("client")
+@pytest.mark.usefixtures("redis_of_docs")
 def test_wrong_usage_is_explained(environment: dict[str, str], arguments: tuple[str, ...], said: str) -> None:
     """With exit code 2."""
     ended = invoke(environment, *arguments)
@@ -183,7 +187,7 @@ def test_wrong_usage_is_explained(environment: dict[str, str], arguments: tuple[
     ],
     ids=["parquet", "query"],
 )
-@pytest.mark.usefixtures("client")
+@pytest.mark.usefixtures("redis_of_docs")
 def test_a_missing_extra_is_named(
     environment: dict[str, str],
     monkeypatch: pytest.MonkeyPatch,
@@ -202,7 +206,7 @@ def test_a_missing_extra_is_named(
 
 
 def test_without_a_place_for_checkpoints_a_load_goes_through(
-    environment: dict[str, str], client: redis.Redis, tmp_path: Path
+    environment: dict[str, str], redis_of_docs: redis.Redis, tmp_path: Path
 ) -> None:
     """It says that it cannot be resumed; a file that was chosen for it must be writable."""
     (tmp_path / "rows.csv").write_text("id,text\n1,a\n")
@@ -213,4 +217,4 @@ def test_without_a_place_for_checkpoints_a_load_goes_through(
 
     assert (ended.exit_code, "this load cannot be resumed" in ended.stderr) == (0, True)
     assert (refused.exit_code, "give another file with --checkpoint" in refused.stderr) == (1, True)
-    assert enqueued_ids(client, "embedq.docs")[0] == "1"
+    assert enqueued_ids(redis_of_docs, "embedq.docs")[0] == "1"
