@@ -99,6 +99,7 @@ def test_a_full_queue_and_a_redis_that_is_away() -> None:
         assert producer.waiting("docs") == (2, 0)
         with pytest.raises(QueueFull):
             producer.enqueue("docs", id="3", text="a")
+        assert set(producer.texts("docs")) == {"1", "2"}
         producer.forget()
         producer.enqueue("docs", id="3", text="a")
         producer.memory.is_away = True
