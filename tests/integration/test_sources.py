@@ -62,8 +62,7 @@ def test_an_interrupted_load_says_how_to_go_on(
     ended = run(environment, "enqueue", "docs", str(products), *CSV, change=f"{STRETCHES}:interrupted")
     assert ended.returncode == 1
     assert ended.stderr == (
-        "embedq: interrupted; 1,500 items were enqueued when line 1501 had been read; "
-        "--resume goes on with it\n"
+        "embedq: interrupted; 1,500 items enqueued when line 1501 had been read; --resume goes on with it\n"
     )
     queued = redis_of_docs.llen("embedq.docs")
 

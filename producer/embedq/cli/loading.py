@@ -12,6 +12,7 @@ from embedq.cli.sources.source import Source
 from embedq.contract import Lane
 from embedq.errors import BrokerUnavailable, EmbedqError, QueueFull
 from embedq.producer import Producer
+from embedq.wording import counted
 
 STRETCH_ITEMS = 16_384
 """Items between two checkpoints: 64 full messages, which are one round trip. At most these are enqueued again
@@ -80,4 +81,6 @@ class Load:
     def _standing(self) -> str:
         source = self._source
         more = "; --resume goes on with it" if self._checkpoint is not None else ""
-        return f"{self.enqueued:,} items were enqueued when {source.unit} {source.place} had been read{more}"
+        return (
+            f"{counted(self.enqueued, 'item')} enqueued when {source.unit} {source.place} had been read{more}"
+        )
