@@ -38,6 +38,12 @@ def connection(database_url: str) -> Iterator[Connection]:
         yield opened
 
 
+@pytest.fixture
+def owner(connection: Connection) -> Connection:
+    """The same, of whoever made the schema, beside other roles."""
+    return connection
+
+
 @pytest.fixture(params=KINDS, ids=["threads", "asyncio"])
 def kind(request: pytest.FixtureRequest) -> Kind:
     """``Producer``, and ``AsyncProducer`` behind the same methods."""

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import psycopg
 from psycopg import sql
 
+from embedq_worker.store.connections import Connection, connect
+
 
 @contextmanager
 def role(url: str, name: str) -> Iterator[str]:
@@ -25,3 +27,21 @@ def role(url: str, name: str) -> Iterator[str]:
 def name_in(url: str) -> str:
     """The role that a URL is for."""
     return url.partition("://")[2].partition("@")[0]
+
+
+@contextmanager
+def worker_role(owner: Connection, url: str) -> Iterator[str]:
+    """The URL for a role that may run workers."""
+    with role(url, "worker") as theirs:
+        owner.execute("SELECT embedq.grant_worker(%s::regrole)", (name_in(theirs),))
+        yield theirs
+
+
+@contextmanager
+def reader_role(owner: Connection, url: str, collection: str) -> Iterator[Connection]:
+    """A connection of a role that may read one collection."""
+    with role(url, "reader") as theirs:
+        grant = "SELECT embedq.grant_reader(%s::regrole, %s)"
+        owner.execute(grant, (name_in(theirs), collection))
+        with connect(theirs) as opened:
+            yield opened
