@@ -1068,16 +1068,20 @@ COMMENT ON FUNCTION embedq.outbox_target IS 'The collection that items are enque
 
 CREATE FUNCTION embedq.next_version(collection_id integer, id text)
 RETURNS bigint
-LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp
+-- A plan is kept as long as its statement or transaction: one made while the outbox was empty would read all of it for each item.
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 BEGIN ATOMIC
     -- Not now(), which is from before the caller waited for a row lock. Above what is known of the id, whatever a clock says.
     SELECT greatest(
         (extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint,
-        1 + (SELECT max(o.version) FROM embedq.outbox AS o WHERE o.collection_id = $1 AND o.id = $2),
+        -- Who reads pages that others write is refused his commit where transactions are serializable.
+        CASE WHEN current_setting('transaction_isolation') <> 'serializable' THEN
+            1 + (SELECT max(o.version) FROM embedq.outbox AS o WHERE o.collection_id = $1 AND o.id = $2)
+        END,
         1 + (SELECT i.version FROM embedq.item AS i WHERE i.collection_id = $1 AND i.id = $2)
     );
 END;
-COMMENT ON FUNCTION embedq.next_version IS 'A version later than all of an id that can be seen: microseconds of this moment, or one more than the highest.';
+COMMENT ON FUNCTION embedq.next_version IS 'A version later than all of an id that can be seen, but in the outbox by a serializable transaction: microseconds of this moment, or one more than the highest.';
 
 CREATE FUNCTION embedq.append(
     collection text, id text, text text, metadata jsonb, version bigint, deleted boolean, lane text, source text
@@ -1505,7 +1509,9 @@ BEGIN
     SELECT $1, change.id, greatest(
                (extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint,
                1 + above,
-               1 + (SELECT max(o.version) FROM embedq.outbox AS o WHERE o.collection_id = $1 AND o.id = change.id),
+               CASE WHEN current_setting('transaction_isolation') <> 'serializable' THEN
+                   1 + (SELECT max(o.version) FROM embedq.outbox AS o WHERE o.collection_id = $1 AND o.id = change.id)
+               END,
                1 + (SELECT i.version FROM embedq.item AS i WHERE i.collection_id = $1 AND i.id = change.id)
            ),
            CASE WHEN NOT embedq.is_blank(change.text) THEN change.text END, change.metadata, 'embedq.watch'
@@ -1742,8 +1748,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     rows text := format(
-        E'(SELECT %s\nFROM %%I AS %I OFFSET 0)',
-        replace(embedq.watched_columns(watched), '%', '%%'), (SELECT relname FROM pg_class WHERE oid = watched.source)
+        E'(SELECT %s\nFROM %%I AS %s OFFSET 0)',
+        replace(embedq.watched_columns(watched), '%', '%%'),
+        (SELECT replace(quote_ident(relname), '%', '%%') FROM pg_class WHERE oid = watched.source)
     );
     changed text := quote_ident(collection || '_changed');
     fill text := quote_ident(collection || '_fill');

@@ -243,3 +243,28 @@ def test_writers_of_one_row_are_ordered_as_they_committed(owner: Connection, dat
     latest = owner.execute("SELECT text FROM embedq.outbox ORDER BY version DESC LIMIT 1").fetchone()
     assert latest == ("of the earlier transaction",)
     assert owner.execute("SELECT about FROM product").fetchone() == latest
+
+
+def test_a_statement_does_not_read_what_it_has_written(owner: Connection) -> None:
+    """Its plan is from when the outbox was empty: as it nearly always is."""
+    owner.execute("VACUUM ANALYZE embedq.outbox, embedq.item")
+    sequential = "SELECT sum(seq_tup_read) FROM pg_stat_xact_user_tables WHERE relname IN ('outbox', 'item')"
+    with owner.transaction():
+        owner.execute("SELECT embedq.enqueue('docs', n::text, 'a') FROM generate_series(1, 20) AS n")
+        call(owner, "enqueue_many", "docs", [str(n) for n in range(20)], ["a"] * 20)
+        assert owner.execute(sequential).fetchone() == (0,)
+
+
+def test_serializable_transactions_do_not_refuse_each_other(owner: Connection, database_url: str) -> None:
+    """Enqueueing alone makes no two of them depend on each other; an id's versions rise all the same."""
+    begin = "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"
+    with connect(database_url) as other, owner.transaction():
+        owner.execute(begin)
+        call(owner, "enqueue", "docs", "1", "one")
+        with other.transaction():
+            other.execute(begin)
+            call(other, "enqueue_many", "docs", ["2", "2"], ["two", "three"])
+        call(owner, "enqueue", "docs", "1", "four")
+    versions = [version for (version,) in owner.execute(VERSIONS)]
+    assert sorted(set(versions[:1] + versions[3:])) == versions[:1] + versions[3:]
+    assert versions[1] < versions[2]

@@ -185,6 +185,31 @@ def test_renamed_tables_are_followed(watched: Connection) -> None:
     assert list_watches(watched)[0].source == "shop.article"
 
 
+def test_serializable_transactions_do_not_refuse_each_other(watched: Connection, database_url: str) -> None:
+    """A watch makes no two of them depend on each other."""
+    begin = "SET TRANSACTION ISOLATION LEVEL SERIALIZABLE"
+    insert = "INSERT INTO product VALUES (%s, 'x', 'y')"
+    with watched.transaction(), psycopg.connect(database_url) as other:
+        for connection, sku in ((watched, "d"), (other, "e")):
+            connection.execute(begin)
+            connection.execute(insert, [sku])
+        other.commit()
+        watched.execute(insert, ["f"])
+
+    assert put(watched) == [("d", "xy"), ("e", "xy"), ("f", "xy")]
+
+
+def test_names_that_need_quotes(watched: Connection) -> None:
+    """Of tables and columns: with signs that format strings, or SQL, would take for their own."""
+    create_collection(watched, name="odd", model=Model(id="small", dimensions=3))
+    watched.execute('CREATE TABLE "100%I ""of"" $1" ("Key" integer PRIMARY KEY, "%s" text)')
+    table = """'"100%I ""of"" $1"'"""
+    watched.execute(f"SELECT embedq.watch({table}, 'Key', '\"%s\"', 'odd')".encode())
+    watched.execute('INSERT INTO "100%I ""of"" $1" VALUES (1, \'x\')')
+
+    assert put(watched) == [("1", "x")]
+
+
 def test_what_is_dropped(watched: Connection) -> None:
     """The collection: its watch goes with it. The watch: triggers and functions go. The table: it is said."""
     watched.execute("UPDATE product SET name = 'x'")

@@ -86,7 +86,9 @@ BEGIN
     SELECT $1, change.id, greatest(
                (extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint,
                1 + above,
-               1 + (SELECT max(o.version) FROM embedq.outbox AS o WHERE o.collection_id = $1 AND o.id = change.id),
+               CASE WHEN current_setting('transaction_isolation') <> 'serializable' THEN
+                   1 + (SELECT max(o.version) FROM embedq.outbox AS o WHERE o.collection_id = $1 AND o.id = change.id)
+               END,
                1 + (SELECT i.version FROM embedq.item AS i WHERE i.collection_id = $1 AND i.id = change.id)
            ),
            CASE WHEN NOT embedq.is_blank(change.text) THEN change.text END, change.metadata, 'embedq.watch'
@@ -323,8 +325,9 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     rows text := format(
-        E'(SELECT %s\nFROM %%I AS %I OFFSET 0)',
-        replace(embedq.watched_columns(watched), '%', '%%'), (SELECT relname FROM pg_class WHERE oid = watched.source)
+        E'(SELECT %s\nFROM %%I AS %s OFFSET 0)',
+        replace(embedq.watched_columns(watched), '%', '%%'),
+        (SELECT replace(quote_ident(relname), '%', '%%') FROM pg_class WHERE oid = watched.source)
     );
     changed text := quote_ident(collection || '_changed');
     fill text := quote_ident(collection || '_fill');
