@@ -136,6 +136,7 @@ async def test_what_breaks_a_rule_becomes_a_dead_letter(database_url: str, broke
         box.put("deep", metadata="[" * 40 + "]" * 40)
         box.put("large", "x" * (1 << 20), metadata='{"is": "large"}')
         box.put("larger", "y" * ((1 << 20) + 1))
+        box.put("swelling", metadata=json.dumps({"is": "z" * (1 << 21)}))
         box.put("i" * 600)
         box.put("negative", version=-1)
         box.put("good")
@@ -154,6 +155,7 @@ async def test_what_breaks_a_rule_becomes_a_dead_letter(database_url: str, broke
             "deep": "metadata_type",
             "large": "item_too_large",
             "larger": "item_too_large",
+            "swelling": "item_too_large",
             "i" * 512: "id_too_long",
             "negative": "version_range",
         }
@@ -161,6 +163,7 @@ async def test_what_breaks_a_rule_becomes_a_dead_letter(database_url: str, broke
         kept = {item_id: payload for item_id, *_, payload in letters}
         assert len(kept["large"]["text"]) == 1 << 20
         assert kept["larger"] == {"id": "larger", "version": 1}  # too large for a message, and for us
+        assert kept["swelling"] == {"id": "swelling", "version": 1, "text": "a text"}
 
 
 async def test_a_redis_without_memory_takes_nothing_by_halves(database_url: str, broker_url: str) -> None:

@@ -43,9 +43,10 @@ def outbox_rows(draw: st.DrawFn) -> list[OutboxRow]:
             item_id,
             number,
             source,
-            draw(st.booleans()) if text is None else False,
+            is_delete := draw(st.booleans()) if text is None else False,
             text,
             said,
+            text is None and not is_delete,
             number,
         )
         for number, (item_id, source, text, said) in enumerate(rows, 1)

@@ -93,8 +93,8 @@ class _Packing:
 
 def _encoded(row: OutboxRow) -> bytes:
     """The row's item as JSON. Raises ``InvalidItem``."""
-    if row.text is None and not row.is_delete:
-        raise InvalidItem(row.id[:MAX_ID_LENGTH], _TOO_LARGE, "its text is larger than a message may be")
+    if row.is_too_large:
+        raise InvalidItem(row.id[:MAX_ID_LENGTH], _TOO_LARGE, "it is larger than a message may be")
     item = read_item(Item(row.id, row.text, row.version, _metadata(row), row.is_delete))
     check_item(item, "given")
     return encode_item(item)
@@ -114,7 +114,7 @@ def _metadata(row: OutboxRow) -> dict[str, object] | None:
 
 
 def _payload(row: OutboxRow) -> str:
-    """What is kept of an item that breaks the contract; a text that no message holds is not.
+    """What is kept of an item that breaks the contract; a text or metadata that no message holds is not.
 
     By hand, as its metadata may be what no ``Item`` can have.
     """

@@ -50,9 +50,10 @@ class OutboxRow(NamedTuple):
     source: str | None
     is_delete: bool
     text: str | None
-    """None also for a text that no message holds."""
     metadata: str | None
     """JSON."""
+    is_too_large: bool
+    """Whether no message holds its text, or its metadata: what is too large is None."""
     moved_at: float
     """Seconds since the epoch, by the clock of Postgres."""
 
