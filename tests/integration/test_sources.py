@@ -137,6 +137,28 @@ def test_what_is_wrong_with_a_query_is_said(
     assert SECRET not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    "database",
+    [
+        "postgres:hunter2@host/app",
+        "host=localhost password='hunter2",
+        "postgresql://shop:hunter2%zz@localhost/app",
+        "postgresql://shop:hunter 2@localhost/app",
+        "postgresql://shop:hunter2/b@localhost/app",
+        "postgresql://localhost/shop:hunter2@app",
+    ],
+    ids=["scheme", "quote", "percent", "space", "slash", "name"],
+)
+def test_no_part_of_a_database_that_cannot_be_read_is_said(
+    environment: dict[str, str], database: str
+) -> None:
+    """Nor where a sign of the password makes another part of it."""
+    ended = invoke(environment, "--sql", "SELECT 1", "--database", database)
+
+    assert (ended.exit_code, "--database cannot be read" in ended.stderr) == (2, True)
+    assert "hunter" not in ended.stderr
+
+
 def test_a_directory_is_enqueued(
     environment: dict[str, str], redis_of_docs: redis.Redis, tmp_path: Path
 ) -> None:

@@ -31,8 +31,8 @@ class SQLQuery(Source):
         super().__init__("query", mapping)
         self._query = query.strip().rstrip(";")
         self._columns = mapping
+        self._identity = _without_secrets(database)
         with _explained():
-            self._identity = _without_secrets(database)
             self._connection = psycopg.connect(database, row_factory=dict_row)
         self._connection.read_only = True
         self._row = 0
@@ -95,8 +95,25 @@ class SQLQuery(Source):
 
 
 def _without_secrets(database: str) -> dict[str, str]:
-    parts = conninfo_to_dict(database)
-    return {name: str(parts[name]) for name in ("host", "port", "dbname") if parts.get(name)}
+    """Host, port and database's name. What libpq says of a URL that it cannot read quotes it, password and
+    all; of one with a bare ``/`` or ``@`` in its password it takes a part for the port or the name.
+    """
+    try:
+        parts = conninfo_to_dict(database)
+    except psycopg.ProgrammingError:
+        raise _unreadable_address() from None
+    found = {name: str(parts[name]) for name in ("host", "port", "dbname") if parts.get(name)}
+    ports = found.get("port", "").replace(",", "")
+    if "@" in "".join(found.values()) or (ports and not ports.isdecimal()):
+        raise _unreadable_address()
+    return found
+
+
+def _unreadable_address() -> click.UsageError:
+    return click.UsageError(
+        "--database cannot be read: give postgresql://user@host/name, or libpq's keywords; in a URL write the "
+        "signs / @ : % of a password as %2F %40 %3A %25, or give it as PGPASSWORD"
+    )
 
 
 @contextmanager
