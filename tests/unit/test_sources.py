@@ -229,6 +229,29 @@ def test_parquet_has_types(tmp_path: Path) -> None:
     assert source.bad.count == 1
 
 
+def test_parquet_has_values_that_python_has_not(tmp_path: Path) -> None:
+    """Nanoseconds are cut wherever they are; a row with any other such value is bad, and no other row."""
+    times = pa.timestamp("ns")
+    nested = pa.struct([("at", times), ("all", pa.list_(times))])
+    broken = pa.array([b"a", SECRET.encode() + b"\xff", b"c"]).view(pa.string())
+    columns = {
+        "id": ["1", "2", "3"],
+        "text": broken,
+        "nested": pa.array([{"at": 1_001, "all": [2_002]}] * 3, nested),
+        "at": pa.array([1_001] * 3, pa.time64("ns")),
+        "far": pa.array([0, 0, 1 << 60], pa.timestamp("us")),
+    }
+    pq.write_table(pa.table(columns), tmp_path / "rows.parquet")
+    with open_source(asked(tmp_path / "rows.parquet", metadata=("nested", "at", "far"))) as source:
+        items = list(source)
+
+    moment = "1970-01-01T00:00:00"
+    nested_json = {"at": f"{moment}.000001", "all": [f"{moment}.000002"]}
+    metadata = {"nested": nested_json, "at": "00:00:00.000001", "far": moment}
+    assert items == [{"id": "1", "text": "a", "metadata": metadata}]
+    assert source.bad.count == 2
+
+
 @given(
     st.dictionaries(
         st.sampled_from(["id", "text", "title", "version", "metadata", "more"]),

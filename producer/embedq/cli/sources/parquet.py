@@ -76,7 +76,7 @@ class Parquet(Source):
     def _rows(self) -> Iterator[dict[str, Any] | InvalidItem]:
         groups, skipped = self._groups()
         for batch in self._batches(groups):
-            rows = _in_microseconds(batch).slice(skipped).to_pylist()
+            rows = _values(batch.slice(skipped))
             skipped = max(0, skipped - batch.num_rows)
             for row in rows:
                 self._done += 1
@@ -99,10 +99,31 @@ class Parquet(Source):
         return [], 0
 
 
+def _values(batch: pa.RecordBatch) -> list[dict[str, Any] | InvalidItem]:
+    """The rows in Python's types. Where one cannot be, the halves are tried, so that it alone is bad."""
+    try:
+        return list(_in_microseconds(batch).to_pylist())
+    except (pa.ArrowException, ValueError, OverflowError, KeyError):  # whose messages may quote the value
+        if batch.num_rows == 1:
+            explanation = "one of its values cannot be read: it is no UTF-8, or a time out of range"
+            return [InvalidItem(None, "value_unreadable", explanation)]
+        half = batch.num_rows // 2
+        return [*_values(batch.slice(0, half)), *_values(batch.slice(half))]
+
+
 def _in_microseconds(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Python's times have no nanoseconds: they are cut."""
-    fields = [
-        field.with_type(pa.timestamp("us", field.type.tz)) if pa.types.is_timestamp(field.type) else field
-        for field in batch.schema
-    ]
+    fields = [field.with_type(_without_nanoseconds(field.type)) for field in batch.schema]
     return batch.cast(pa.schema(fields), safe=False)
+
+
+def _without_nanoseconds(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_without_nanoseconds(field.type)) for field in kind])
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_without_nanoseconds(kind.value_type)))
+    if getattr(kind, "unit", None) != "ns":
+        return kind
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", kind.tz)
+    return pa.duration("us") if pa.types.is_duration(kind) else pa.time64("us")

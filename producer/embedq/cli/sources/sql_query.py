@@ -111,8 +111,8 @@ def _without_secrets(database: str) -> dict[str, str]:
 
 def _unreadable_address() -> click.UsageError:
     return click.UsageError(
-        "--database cannot be read: give postgresql://user@host/name, or libpq's keywords; in a URL write the "
-        "signs / @ : % of a password as %2F %40 %3A %25, or give it as PGPASSWORD"
+        "--database cannot be read: give postgresql://user@host/name, or libpq's keywords; in a URL write "
+        "the signs / @ : % of a password as %2F %40 %3A %25, or give it as PGPASSWORD"
     )
 
 
