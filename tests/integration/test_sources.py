@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from pathlib import Path
@@ -179,6 +180,22 @@ def test_a_directory_is_enqueued(
     assert [line.split(":")[1] for line in ended.stderr.splitlines()] == ["bad.txt", "empty.md", "huge.txt"]
     assert "3 bad files left out" in ended.stdout
     assert SECRET not in ended.stderr
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="its file systems hold names in UTF-8 alone")
+def test_names_that_are_no_utf8(
+    environment: dict[str, str], redis_of_docs: redis.Redis, tmp_path: Path
+) -> None:
+    """A file of such a name is a bad row; a source in such a folder is read as any other."""
+    folder = tmp_path / os.fsdecode(b"old \xff")
+    folder.mkdir()
+    for name in (b"a.txt", b"\xff.txt", b"rows.csv"):
+        (folder / os.fsdecode(name)).write_text("id,text\n1,one\n")
+
+    read = invoke(environment, str(folder))
+    assert (read.exit_code, "(id_not_unicode)" in read.stderr) == (1, True)
+    assert invoke(environment, str(folder / "rows.csv")).exit_code == 0
+    assert enqueued_ids(redis_of_docs, "embedq.docs") == ["a.txt", "1"]
 
 
 @pytest.mark.parametrize(

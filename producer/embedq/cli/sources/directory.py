@@ -9,7 +9,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from embedq.cli.sources.files import unreadable
+from embedq.cli.sources.files import full_path, unreadable
 from embedq.cli.sources.mapping import Mapping
 from embedq.cli.sources.source import Position, Source
 from embedq.contract import MAX_MESSAGE_BYTES
@@ -50,8 +50,8 @@ class Directory(Source):
 
     @property
     def position(self) -> Position | None:
-        """The path of the file last read."""
-        return self._path or self._last
+        """The path of the file last read; names that are no UTF-8 are none, and are bad rows."""
+        return self._last
 
     def go_to(self, position: Position) -> None:
         """Go on behind the file of this path."""
@@ -59,17 +59,19 @@ class Directory(Source):
 
     def identity(self) -> dict[str, str]:
         """Its place."""
-        return {"path": str(self._folder.resolve())}
+        return {"path": full_path(self.name)}
 
     def state(self) -> dict[str, str | int]:
         """The number of its files, and a digest of their paths, sizes and times of change."""
         return self._state
 
     def _rows(self) -> Iterator[dict[str, Any] | InvalidItem]:
+        start = self._last
         for path, entry in _walk(self._folder, ""):
             self._done += 1
-            if self._last is None or path > self._last:
+            if start is None or path > start:
                 self._path = path
+                self._last = path if _is_unicode(path) else self._last
                 yield _read(path, entry)
 
     def _survey(self) -> dict[str, str | int]:
@@ -108,6 +110,10 @@ def _is_wanted(entry: os.DirEntry[str]) -> bool:
         return False
     is_text = entry.name.lower().endswith(SUFFIXES)
     return entry.is_dir(follow_symlinks=False) or (is_text and entry.is_file(follow_symlinks=False))
+
+
+def _is_unicode(path: str) -> bool:
+    return os.fsencode(path).decode("utf-8", "replace") == path
 
 
 def _read(path: str, entry: os.DirEntry[str]) -> dict[str, Any] | InvalidItem:

@@ -51,7 +51,7 @@ class File:
 
     def identity(self) -> dict[str, str]:
         """Its place."""
-        return {"path": str(Path(self.path).resolve())}
+        return {"path": full_path(self.path)}
 
     def state(self) -> dict[str, str | int]:
         """Its size in bytes and its time of change in nanoseconds."""
@@ -63,6 +63,11 @@ class File:
         if self.path != "-":
             self.stream.close()
             self._raw.close()
+
+
+def full_path(path: str) -> str:
+    """The whole path, as JSON may hold it: a name that is no UTF-8 with its bytes escaped."""
+    return os.fsencode(Path(path).resolve()).decode("utf-8", "backslashreplace")
 
 
 def _status(stream: BinaryIO) -> os.stat_result | None:
