@@ -117,7 +117,11 @@ class Broker:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        options = {**self._address.options, "retry": Retry(NoBackoff(), 0)}
+        options = {
+            **self._address.options,
+            "retry": Retry(NoBackoff(), 0),
+            "redis_connect_func": _greet,
+        }
         if self._address.scheme != "sentinel":
             return redis.Redis.from_url(self._address.url, **options)
         from redis.sentinel import Sentinel
@@ -151,7 +155,7 @@ def _exchange(client: Any, words: Sequence[Any], deadline: Deadline | None) -> o
     import redis
 
     pool: Any = client.connection_pool
-    connection = _checked_out(pool)
+    connection = _checked_out(pool, deadline)
     try:
         connection.send_packed_command([_packed(words)], check_health=deadline is None)
         if deadline is not None and not connection.can_read(deadline.left + GRACE_SECONDS):
@@ -172,8 +176,28 @@ def _packed(words: Sequence[str | bytes | float]) -> bytes:
     return b"*%d\r\n" % len(parts) + b"".join([b"$%d\r\n%b\r\n" % (len(part), part) for part in parts])
 
 
-def _checked_out(pool: Any) -> Any:
+class _Caller(threading.local):
+    """Until when this thread's call lasts."""
+
+    deadline: Deadline | None = None
+
+
+_caller = _Caller()
+
+
+def _checked_out(pool: Any, deadline: Deadline | None) -> Any:
+    _caller.deadline = deadline
     try:
         return pool.get_connection()
     except TypeError:  # redis-py before 5.3 wants the command's name
         return pool.get_connection("_")
+    finally:
+        _caller.deadline = None
+
+
+def _greet(connection: Any) -> None:
+    """Exchange what precedes the first command on a new connection, within the time of the call."""
+    if _caller.deadline is not None:
+        connection._sock.settimeout(_caller.deadline.left + GRACE_SECONDS)
+    connection.on_connect()
+    connection._sock.settimeout(connection.socket_timeout)

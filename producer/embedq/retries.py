@@ -23,9 +23,9 @@ class Attempts:
 
     def __init__(self, where: str, deadline: float | None = None) -> None:
         self._where = where
-        self._began = time.monotonic()
-        own = self._began + RETRY_SECONDS
+        own = time.monotonic() + RETRY_SECONDS
         self._deadline = own if deadline is None else min(own, deadline)
+        self._so_long = f"for {RETRY_SECONDS:g} s" if self._deadline == own else "in time"
         self._pause = _FIRST_PAUSE
 
     def pause(self, error: Exception) -> float:
@@ -37,9 +37,8 @@ class Attempts:
 
     def _unavailable(self, error: Exception) -> BrokerUnavailable:
         if is_connection_loss(error):
-            seconds = self._deadline - self._began
             return BrokerUnavailable(
-                f"Redis at {self._where} did not answer for {seconds:.1g} s ({type(error).__name__}): "
+                f"Redis at {self._where} did not answer {self._so_long} ({type(error).__name__}): "
                 "start it, or check EMBEDQ_BROKER_URL; what was being enqueued may or may not have arrived, "
                 "enqueueing it again is safe"
             )

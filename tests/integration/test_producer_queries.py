@@ -152,17 +152,21 @@ def test_the_age_counts_from_the_question() -> None:
     assert cache.get("docs", "a") is None
 
 
+@pytest.mark.parametrize("is_new", [False, True])
 @pytest.mark.usefixtures("client")
-def test_the_time_covers_a_redis_that_does_not_answer(broker_url: str, kind: Kind) -> None:
-    """A line that went dead costs what the caller said, and not what an answer may take."""
+def test_the_time_covers_a_redis_that_does_not_answer(broker_url: str, kind: Kind, is_new: bool) -> None:
+    """A line that went dead, before anything was said or later, costs what the caller said, and not what an
+    answer may take.
+    """
     with (
         Proxy(urlsplit(broker_url).port or 6379) as proxy,
         kind(f"redis://127.0.0.1:{proxy.port}/0") as producer,
     ):
-        producer.waiting("docs")
+        if not is_new:
+            producer.waiting("docs")
         proxy.stall()
         started = time.monotonic()
-        with pytest.raises(BrokerUnavailable):
+        with pytest.raises(BrokerUnavailable, match="did not answer in time"):
             producer.embed_query("docs", "text", timeout=0.2)
         assert time.monotonic() - started < 2
 
