@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from embedq.address import Address, pools_of
@@ -59,6 +60,7 @@ class AsyncBroker:
             await asyncio.sleep(step.seconds)
             return None
         attempts: Attempts | None = None
+        begun = time.monotonic()
         while True:
             client = self._client()
             try:
@@ -67,7 +69,8 @@ class AsyncBroker:
             except foreign_errors() as error:  # a TimeoutError is an OSError
                 if is_demoted(error):
                     await client.connection_pool.disconnect(inuse_connections=False)
-                attempts = attempts or Attempts(self._address.where, deadline.at if deadline else None)
+                until = deadline.at if deadline else None
+                attempts = attempts or Attempts(self._address.where, begun, until)
                 pause = attempts.pause(error)
             await asyncio.sleep(pause)
 

@@ -86,13 +86,15 @@ class Broker:
         Raises ``BrokerUnavailable``. Commands must bear to be run twice.
         """
         attempts: Attempts | None = None
+        begun = time.monotonic()
         while True:
             try:
                 return command(self._client())
             except foreign_errors() as error:
                 if is_demoted(error) and self._redis is not None:
                     self._redis.connection_pool.disconnect(inuse_connections=False)
-                attempts = attempts or Attempts(self._address.where, deadline.at if deadline else None)
+                until = deadline.at if deadline else None
+                attempts = attempts or Attempts(self._address.where, begun, until)
                 pause = attempts.pause(error)
             time.sleep(pause)
 

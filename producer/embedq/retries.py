@@ -18,12 +18,13 @@ _LONGEST_PAUSE = 1.0
 class Attempts:
     """The attempts at a command that failed, for ``RETRY_SECONDS`` or until ``deadline`` (monotonic clock).
 
-    ``where`` is the broker's place as it may be shown. Commands must bear to be run twice.
+    ``where`` is the broker's place as it may be shown; ``begun`` is when the command was first tried: a Redis
+    that was silent for so long is not asked again. Commands must bear to be run twice.
     """
 
-    def __init__(self, where: str, deadline: float | None = None) -> None:
+    def __init__(self, where: str, begun: float, deadline: float | None = None) -> None:
         self._where = where
-        own = time.monotonic() + RETRY_SECONDS
+        own = begun + RETRY_SECONDS
         self._deadline = own if deadline is None else min(own, deadline)
         self._so_long = f"for {RETRY_SECONDS:g} s" if self._deadline == own else "in time"
         self._pause = _FIRST_PAUSE

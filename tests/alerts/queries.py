@@ -5,13 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import promql_parser
-from promql_parser import AggregateExpr, BinaryExpr, Expr, MatrixSelector, VectorSelector
+from promql_parser import AggregateExpr, BinaryExpr, Call, Expr, MatrixSelector, StringLiteral, VectorSelector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _NOT_OURS = frozenset({"job", "instance", "le"})
 """Labels that Prometheus adds to what it scrapes, and that each histogram has."""
+_MADE, _SOURCE = 1, 3
+"""Places of the labels among the arguments of ``label_replace``."""
 
 
 def metrics_read(query: str) -> dict[str, set[str]]:
@@ -32,7 +34,7 @@ class _Reader:
         """Labels named above, expression by expression."""
 
     def enter(self, expression: Expr) -> None:
-        self._named.append(self._named[-1] | set(_named(expression)))
+        self._named.append((self._named[-1] - set(_made(expression))) | set(_named(expression)))
         if isinstance(expression, MatrixSelector):
             self._note(expression.vector_selector)
         elif isinstance(expression, VectorSelector):
@@ -54,4 +56,17 @@ def _named(expression: Expr) -> Iterable[str]:
     if isinstance(expression, BinaryExpr) and expression.modifier is not None:
         matching = expression.modifier.matching
         return (matching.labels if matching else []) + (expression.modifier.group_labels or [])
+    return _relabelled(expression, _SOURCE)
+
+
+def _made(expression: Expr) -> Iterable[str]:
+    """The labels that an expression makes of others: no metric below it needs to have them."""
+    return _relabelled(expression, _MADE)
+
+
+def _relabelled(expression: Expr, place: int) -> Iterable[str]:
+    if isinstance(expression, Call) and expression.func.name == "label_replace":
+        label = expression.args[place]
+        assert isinstance(label, StringLiteral)
+        return (label.val,)
     return ()

@@ -200,7 +200,7 @@ def test_redis_is_away(
 ) -> None:
     """One line and exit code 1, also from ``status`` without any collection."""
     monkeypatch.setenv("EMBEDQ_BROKER_URL", AWAY)
-    monkeypatch.setattr("embedq.broker.RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("embedq.retries.RETRY_SECONDS", 0.1)
 
     said = embedq(run_on_database, *arguments, code=1).stderr
 

@@ -72,7 +72,7 @@ def test_without_load(stack: Stack) -> None:
 
         stack.api.inject(faults.BadText(), model=NEW, marker="refuses")
         said = stack.command(*TO_NEW, code=1)
-        assert "1 rows of docs have no vector of text-embedding-3-large still" in said
+        assert "1 row of docs has no vector of text-embedding-3-large still" in said
         found = stack.sql("SELECT item_id, class, source FROM embedq.dead_letter")
         assert found == [("bad", "successor", "embedq collection migrate")]
         assert "have no vector" in migrate(stack, "--switch", code=1)

@@ -135,7 +135,7 @@ def test_a_full_queue_is_waited_for_so_long(broker_url: str, client: redis.Redis
     client.lpush("embedq.docs", "a message")
     with kind(broker_url, max_queue_length=1, when_full="block", full_timeout=0.3) as producer:
         started = time.monotonic()
-        with pytest.raises(QueueFull, match="1 messages") as refused:
+        with pytest.raises(QueueFull, match="1 message,") as refused:
             producer.enqueue("docs", id="1", text="text")
         assert 0.3 <= time.monotonic() - started < 3
         producer.enqueue("docs", id="1", text="text", lane="bulk")

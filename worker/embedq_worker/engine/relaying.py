@@ -67,7 +67,9 @@ class Relaying:
         except DatabaseAway as error:
             self._outage.failed(_WHAT, error, alone=True)
         except CollectionGone:
-            self._say(str(NotMigrated()))
+            # Where the whole schema is missing, the directory says so by the second round.
+            if self._delay > _FIRST_DELAY and self._outage.reason is None:
+                self._say(str(NotMigrated()))
         except StoreError as error:
             self._say(str(error))
         except (RedisError, OSError) as error:
