@@ -31,31 +31,32 @@ SELECT set_config('enable_sort', 'off', true), set_config('enable_bitmapscan', '
 
 -- name: claim_outbox
 -- The next rows of a lane to be sent: unsent ones, then those sent longer ago than `age` seconds (null: none of them), locked
--- until the transaction ends. At most `rows` of them, and none once `bytes` of text are claimed. What no message holds is left where
--- it is, text and metadata; metadata that Postgres holds in a few kilobytes may be many megabytes of JSON.
-SELECT claimed.number, claimed.id, claimed.version, claimed.source, claimed.text IS NULL AS is_delete,
-       CASE WHEN octet_length(claimed.text) <= %(largest)s THEN claimed.text END AS text,
-       CASE WHEN octet_length(rendered.json) <= %(largest)s THEN rendered.json END AS metadata,
-       coalesce(octet_length(claimed.text) > %(largest)s, false)
-       OR claimed.metadata IS NOT NULL AND coalesce(octet_length(rendered.json) > %(largest)s, true) AS is_too_large,
-       extract(EPOCH FROM claimed.moved_at)::float8 AS moved_at
+-- until the transaction ends. At most `rows` of them, and none once `bytes` of text are claimed. What no message holds is left
+-- where it is, text and metadata; metadata that Postgres holds in a few kilobytes may be many megabytes of JSON.
+SELECT number, id, version, source, text IS NULL AS is_delete,
+       CASE WHEN octet_length(text) <= %(largest)s THEN text END AS text,
+       CASE WHEN octet_length(json) <= %(largest)s THEN json END AS metadata,
+       coalesce(octet_length(text) > %(largest)s, false)
+       OR metadata IS NOT NULL AND coalesce(octet_length(json) > %(largest)s, true) AS is_too_large,
+       extract(EPOCH FROM moved_at)::float8 AS moved_at
 FROM (
-    SELECT held.*, sum(least(held.size, %(largest)s)) OVER (ORDER BY held.epoch, held.moved_at, held.number) AS bytes
+    SELECT claimed.*, CASE WHEN pg_column_size(claimed.metadata) <= %(largest)s THEN claimed.metadata::text END AS json
     FROM (
-        SELECT *, coalesce(octet_length(text), 0) + coalesce(pg_column_size(metadata), 0) AS size
-        FROM embedq.outbox
-        WHERE collection_id = %(collection_id)s AND is_bulk = %(is_bulk)s
-          AND (epoch, moved_at) < (%(epoch)s, coalesce(clock_timestamp() - make_interval(secs => %(age)s), '-infinity'))
-        ORDER BY epoch, moved_at
-        LIMIT %(rows)s
-        FOR UPDATE SKIP LOCKED
-    ) AS held
-) AS claimed
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN pg_column_size(claimed.metadata) <= %(largest)s THEN claimed.metadata::text END AS json OFFSET 0
+        SELECT held.*, sum(least(held.size, %(largest)s)) OVER (ORDER BY held.epoch, held.moved_at, held.number) AS bytes
+        FROM (
+            SELECT *, coalesce(octet_length(text), 0) + coalesce(pg_column_size(metadata), 0) AS size
+            FROM embedq.outbox
+            WHERE collection_id = %(collection_id)s AND is_bulk = %(is_bulk)s
+              AND (epoch, moved_at) < (%(epoch)s, coalesce(clock_timestamp() - make_interval(secs => %(age)s), '-infinity'))
+            ORDER BY epoch, moved_at
+            LIMIT %(rows)s
+            FOR UPDATE SKIP LOCKED
+        ) AS held
+    ) AS claimed
+    WHERE claimed.bytes - least(claimed.size, %(largest)s) < %(bytes)s
+    ORDER BY claimed.epoch, claimed.moved_at, claimed.number
 ) AS rendered
-WHERE claimed.bytes - least(claimed.size, %(largest)s) < %(bytes)s
-ORDER BY claimed.epoch, claimed.moved_at, claimed.number;
+ORDER BY epoch, moved_at, number;
 
 -- name: mark_sent
 UPDATE embedq.outbox SET epoch = %(epoch)s, moved_at = clock_timestamp() WHERE number = ANY (%(numbers)s::bigint[]);
