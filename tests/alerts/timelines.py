@@ -272,6 +272,19 @@ TIMELINES = (
         labels={"lane": "live"},
     ),
     Timeline(
+        "EmbedqWatchAmiss",
+        {
+            _UP: held(1, 900),
+            'embedq_fleet_watch_amiss{instance="a:9100",collection="docs",state="behind"}': switched(
+                0, 1, 90
+            ),
+        },
+        well=85,
+        fires=130,
+        over=400,
+        labels={"collection": "docs", "state": "behind"},
+    ),
+    Timeline(
         "EmbedqRedisEmptied",
         {_UP: held(1, 900), 'embedq_redis_emptied_total{instance="a:9100"}': burst(1)},
         well=55,

@@ -8,7 +8,9 @@ import re
 import psycopg
 import pytest
 
-from embedq_worker.store.backfill import count_waiting, fill_step, read_watches
+from embedq_worker.engine.backfill import Backfill
+from embedq_worker.metrics.outbox import AMISS
+from embedq_worker.store.backfill import count_waiting, fill_step
 from embedq_worker.store.database import Database
 from tests.support.stack import Stack, wait_until
 
@@ -112,7 +114,12 @@ async def test_steps_of_a_worker_with_least_rights(shop: Stack) -> None:
         assert await fill_step(database, "products", 2000) == 2000
         shop.command(*_ADD)
         assert [await fill_step(database, "products", 2000) for _ in range(4)] == [2000, 1000, 0, None]
-        assert (await read_watches(database))[0].state == "following"
+        assert [watch.state for watch in await Backfill(database).look()] == ["following"]
+        assert [family.samples for family in AMISS.collect()] == [[]]
+        change(shop, "ALTER TABLE product DISABLE TRIGGER USER")
+        await Backfill(database).look()
+        samples = [sample.labels for family in AMISS.collect() for sample in family.samples]
+        assert samples == [{"collection": "products", "state": "triggers off"}]
         assert await count_waiting(database, "products", 4500) == 4500
     finally:
         await database.close()

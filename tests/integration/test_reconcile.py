@@ -285,6 +285,45 @@ def test_the_table_that_it_follows_is_the_source(
     assert [row[:4] for row in connection.execute(OUTBOX)] == [("a", 1, "MISSING", {"lang": "en"})]
 
 
+def test_a_watch_that_was_behind_follows_again(
+    run: CliRunner, connection: Connection, docs: Collection, database_url: str
+) -> None:
+    """If all was seen: not of what was missed just now, nor beside a change that is still under way."""
+    connection.execute("ALTER TABLE product ALTER sku SET NOT NULL, ADD UNIQUE (sku)")
+    connection.execute("SELECT embedq.watch('product', 'sku', 'name', 'docs')")
+    connection.execute("SELECT embedq.docs_fill(10)")
+    put(connection, a="text")
+    state = "SELECT state FROM embedq.watch_status"
+    miss = (
+        "INSERT INTO embedq.missed_change VALUES (%s, '22012', clock_timestamp() - %s * interval '1 second')"
+    )
+
+    connection.execute(miss, (docs.id, 100))
+    reconcile(run, "--yes", source=())  # what is on its way may be of before
+    assert connection.execute(state).fetchone() == ("behind",)
+    connection.execute("DELETE FROM embedq.outbox")
+    reconcile(run, "--dry-run", source=(), code=1)
+    assert connection.execute(state).fetchone() == ("behind",)
+    with connect(database_url) as other, other.transaction():
+        other.execute("SELECT pg_current_xact_id()")
+        reconcile(run, "--yes", source=())
+    assert connection.execute(state).fetchone() == ("behind",)
+    connection.execute("DELETE FROM embedq.outbox")
+    connection.execute(miss, (docs.id, 30))
+    reconcile(run, "--yes", source=())
+    assert connection.execute("SELECT count(*) FROM embedq.missed_change").fetchone() == (2,)
+    connection.execute("UPDATE embedq.missed_change SET missed_at = missed_at - interval '1 minute'")
+
+    def follows() -> bool:  # not at once, while others write in another database
+        connection.execute("DELETE FROM embedq.outbox")
+        said = reconcile(run, "--yes", source=()).stderr
+        is_following = connection.execute(state).fetchone() == ("following",)
+        assert is_following == ("made up for" in said)
+        return is_following
+
+    wait_until(follows, 20)
+
+
 def test_texts_that_became_several_rows(run: CliRunner, connection: Connection) -> None:
     """Their digest is that of the whole text, and all rows must be there."""
     chunked = create_collection(

@@ -33,6 +33,7 @@ def collection(name: str = "docs", **fields: Any) -> CollectionStatus:
         "move": None,
         "outbox": 0,
         "outbox_oldest": None,
+        "watch": None,
         "tokens_today": 1_200_000,
         "cost_today": Decimal("0.024"),
         "dead_letters": 3,
@@ -202,3 +203,9 @@ def test_an_outbox_that_waits_is_told() -> None:
     moves = snapshot(collection(outbox=12, outbox_oldest=0.3))
     assert "of 1,000+ rows in the outbox the oldest unsent waits for 5 min" in shown(waits, 200)
     assert "in the outbox" not in shown(moves, 200)
+
+
+def test_a_watch_that_is_amiss_is_told() -> None:
+    """And one that follows is not."""
+    assert "docs: does not follow its table (behind); see" in shown(snapshot(collection(watch="behind")), 200)
+    assert "follow" not in shown(snapshot(collection(watch="following")), 200)

@@ -98,3 +98,18 @@ INSERT INTO embedq.outbox (collection_id, id, version, text, metadata, source, i
 SELECT %(collection_id)s, repair.id, repair.version, repair.text, repair.metadata::jsonb, 'reconcile', true
 FROM unnest(%(ids)s::text[], %(versions)s::bigint[], %(texts)s::text[], %(metadata)s::text[])
     AS repair (id, version, text, metadata);
+
+-- name: settled_misses
+-- When changes of the watched table were missed, and the number of this transaction; no row unless the last of them is more
+-- than a minute old: until then further changes may be missed without a note.
+SELECT array_agg(missed_at), pg_current_xact_id()::text
+FROM embedq.missed_change
+WHERE collection_id = %(collection_id)s
+HAVING max(missed_at) < now() - interval '1 minute';
+
+-- name: sees_all_before
+-- Whether everybody who began to write before that transaction has ended: what they changed is seen.
+SELECT pg_snapshot_xmin(pg_current_snapshot()) > %(transaction)s::xid8;
+
+-- name: forget_misses
+DELETE FROM embedq.missed_change WHERE collection_id = %(collection_id)s AND missed_at = ANY (%(missed)s);

@@ -26,6 +26,7 @@ from embedq_worker.store.collections import get_collection
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.reconcile.comparing import Comparing, Mend, Tally
 from embedq_worker.store.reconcile.listing import list_items
+from embedq_worker.store.reconcile.misses import Misses
 from embedq_worker.store.reconcile.repairs import Repairs
 from embedq_worker.store.reconcile.sides import Sides, at_one_moment
 from embedq_worker.store.reconcile.source import Source, queried, watched
@@ -71,7 +72,7 @@ def reconcile(
     with open_database(settings) as reading, open_database(settings) as writing:
         found = get_collection(reading, collection)
         source = _source(reading, found, query, file)
-        desk = _Desk(settings, reading, writing, found, source, keep_orphans)
+        desk = _Desk(settings, reading, writing, found, source, Misses(writing, found), keep_orphans)
         desk.go(dry_run=dry_run, yes=yes, as_json=as_json)
 
 
@@ -94,6 +95,7 @@ class _Desk:
     writing: Connection
     collection: Collection
     source: Source
+    misses: Misses
     keep_orphans: bool
 
     def go(self, *, dry_run: bool, yes: bool, as_json: bool) -> None:
@@ -106,19 +108,29 @@ class _Desk:
                 click.echo(line, err=as_json)
             click.confirm(f"Enqueue {_ids(tally.to_mend)}?", abort=True, err=as_json)
             tally = self._compare(repairs.enqueue)
+        if not dry_run:
+            self._follow_again(tally)
         said = self._said(tally, 0 if dry_run else tally.to_mend)
         click.echo(msgspec.json.encode(said).decode() if as_json else "\n".join(_lines(said)))
         if dry_run and tally.to_mend:
             sys.exit(1)
 
     def _compare(self, mend: Mend | None) -> Tally:
+        self.misses.note()
         sides = Sides(self.reading, self.collection, self.source)
         comparing = Comparing(sides, self.collection, content_hash, keep_orphans=self.keep_orphans)
         with (
             at_one_moment(self.reading),
             progress(f"compare {self.collection.name}", sides.count() or None) as advance,
         ):
+            self.misses.compare(self.reading)
             return comparing.run(advance, mend)
+
+    def _follow_again(self, tally: Tally) -> None:
+        """A watch is no longer behind, if this was its table, and nothing was left as it is unseen."""
+        is_all = self.source.is_narrow and not (tally.on_its_way or tally.kept)
+        if is_all and self.misses.forget():
+            click.echo(f"{self.collection.name}: changes that were missed are made up for", err=True)
 
     def _said(self, tally: Tally, enqueued: int) -> Said:
         waiting = self._waiting()

@@ -37,6 +37,7 @@ from embedq_worker.store.queues import LANES, Queue, read_queues
 from embedq_worker.store.row_counts import Rows, row_counts, unfilled_counts
 from embedq_worker.store.table_facts import table_facts
 from embedq_worker.store.usage import UsageToday, usage_today
+from embedq_worker.store.watches import State, list_watches
 
 if TYPE_CHECKING:
     import redis
@@ -73,6 +74,7 @@ class _Tables(NamedTuple):
     dead: dict[str | None, int]
     usage: list[UsageToday]
     outbox: dict[str, OutboxPending]
+    watches: dict[str, State]
 
     def used(self, collection: str) -> UsageToday | None:
         """What it has cost today."""
@@ -133,6 +135,7 @@ def _look_at_tables(connection: Connection, collections: Sequence[Collection]) -
         dead=count_dead_letters(connection),
         usage=usage_today(connection),
         outbox=outbox_pending(connection),
+        watches={each.collection: each.state for each in list_watches(connection)},
     )
 
 
@@ -175,6 +178,7 @@ def _collection(collection: Collection, number: int, tables: _Tables, seen: _See
         move=move,
         outbox=outbox.rows,
         outbox_oldest=outbox.oldest,
+        watch=tables.watches.get(collection.name),
         tokens_today=used.tokens if used else 0,
         cost_today=_cost(used),
         dead_letters=dead,

@@ -11,6 +11,7 @@ from embedq.contract import Lane
 from embedq_worker.limiter.board import Change, Cooling, Pause
 from embedq_worker.store.fleet import Silent
 from embedq_worker.store.index_advice import Advice
+from embedq_worker.store.watches import State
 
 PendingBy = Literal["pace", "oldest"]
 """Where the items of a queued message are known from: what was done lately, or the oldest message alone."""
@@ -54,6 +55,8 @@ class CollectionStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Rows enqueued in SQL and not settled yet, sent to Redis or not; counted up to 1,000."""
     outbox_oldest: float | None
     """Since the oldest row that is not sent was enqueued; null where all is sent."""
+    watch: State | None
+    """How it follows its table; null where it follows none."""
     tokens_today: int
     cost_today: Decimal | None
     """US dollars since midnight UTC; null where a model has no price."""

@@ -18,6 +18,7 @@ from embedq_worker.cli.status_fields import Budget, CollectionStatus, Move, Stat
 from embedq_worker.money import dollars
 from embedq_worker.store.fleet import Silent
 from embedq_worker.store.outbox import COUNTED
+from embedq_worker.store.watches import AMISS_STATES
 
 _ALARM = "bold red"
 _WARNING = "yellow"
@@ -168,6 +169,9 @@ def _notes(each: CollectionStatus) -> Iterator[Text]:
     if each.outbox_oldest is not None and each.outbox_oldest > _OUTBOX_PATIENCE:
         unsent = f"of {_counted(each.outbox)} rows in the outbox the oldest unsent waits"
         yield Text(f"{each.name}: {unsent} for {_span(each.outbox_oldest)}", _WARNING)
+    if each.watch in AMISS_STATES:
+        behind = f"does not follow its table ({each.watch}); see `embedq watch list`"
+        yield Text(f"{each.name}: {behind}", _WARNING)
     if each.dead_letters:
         yield Text(f"{each.name}: see `embedq dead-letters list --collection {each.name}`")
     for advice in each.index_advice:

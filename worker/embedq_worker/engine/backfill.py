@@ -11,9 +11,10 @@ import random
 from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import DatabaseAway, RightsMissing, StoreError
 from embedq_worker.logs import get_logger
+from embedq_worker.metrics.outbox import AMISS
 from embedq_worker.store.backfill import count_waiting, fill_step, read_watches
 from embedq_worker.store.database import Database
-from embedq_worker.store.watches import WatchState
+from embedq_worker.store.watches import AMISS_STATES, WatchState
 
 logger = get_logger(__name__)
 
@@ -27,7 +28,6 @@ _LOOK = 2.0
 """Seconds between two looks whether anything is to be filled."""
 _FULL = 0.2
 """Seconds until a full lane is looked at again."""
-_AMISS = ("behind", "triggers off", "source dropped")
 
 
 class Backfill:
@@ -46,15 +46,20 @@ class Backfill:
 
     async def _round_and_sleep(self) -> None:
         pause = _LOOK
-        try:
-            watches = await read_watches(self._database)
-        except StoreError:
-            watches = []  # the directory says it: it reads the same schema
-        self._say_amiss(watches)
-        for watch in watches:
+        for watch in await self.look():
             if watch.filled_at is None and watch.state != "source dropped":
                 pause = min(pause, await self._fill(watch.collection))
         await asyncio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - jitter
+
+    async def look(self) -> list[WatchState]:
+        """The watches, none while Postgres is away; those that are amiss are told of."""
+        try:
+            watches = await read_watches(self._database)
+        except StoreError:
+            return []  # the directory says it: it reads the same schema
+        AMISS.replace({(each.collection, each.state): 1.0 for each in watches if each.state in AMISS_STATES})
+        self._say_amiss(watches)
+        return watches
 
     async def _fill(self, collection: str) -> float:
         """What there is room for, and not so much that others wait; seconds until the next time."""
@@ -92,7 +97,7 @@ class Backfill:
 
     def _say_amiss(self, watches: list[WatchState]) -> None:
         """Once a watch and state, until it is well again."""
-        amiss = {watch.collection: watch.state for watch in watches if watch.state in _AMISS}
+        amiss = {watch.collection: watch.state for watch in watches if watch.state in AMISS_STATES}
         for collection, state in amiss.items():
             if self._amiss.get(collection) != state:
                 logger.warning(

@@ -1,4 +1,4 @@
-"""The outbox: what relays sent, and what waits for them."""
+"""The outbox: what relays sent, what waits for them, and which watches no longer fill it."""
 
 from __future__ import annotations
 
@@ -31,4 +31,9 @@ OLDEST = Reading(
     "How long ago the oldest unsent row was enqueued, or sent to a Redis that lost it; 0 without one.",
     ["collection", "lane"],
     unit="seconds",
+)
+AMISS = Reading(
+    "embedq_fleet_watch_amiss",
+    "1 for a collection that does not follow its watched table, by the state of its watch.",
+    ["collection", "state"],
 )

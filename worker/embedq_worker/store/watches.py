@@ -12,6 +12,8 @@ from embedq_sql import statement
 from embedq_worker.store.connections import Connection, store_errors
 
 State = Literal["filling", "following", "behind", "triggers off", "source dropped"]
+AMISS_STATES: tuple[State, ...] = ("behind", "triggers off", "source dropped")
+"""Those in which somebody has to do something."""
 
 
 class WatchState(msgspec.Struct, frozen=True, kw_only=True):
