@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -23,12 +24,12 @@ MAX_CONNECTIONS = 100
 
 
 class AsyncBroker:
-    """Redis by its address. For the tasks of one event loop; another loop gets connections of its own."""
+    """Redis by its address. Every event loop has connections of its own, those of other threads too."""
 
     def __init__(self, address: Address) -> None:
         self._address = address
-        self._redis: redis.asyncio.Redis | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._clients: dict[asyncio.AbstractEventLoop, redis.asyncio.Redis] = {}
 
     async def run(self, steps: Steps[T], deadline: Deadline | None = None) -> T:
         """Take the steps of a rule, one after the other, and return its result.
@@ -49,9 +50,10 @@ class AsyncBroker:
             return result
 
     async def close(self) -> None:
-        """Close the connections; the next call opens new ones."""
-        client, self._redis = self._redis, None
-        if client is not None and self._loop is asyncio.get_running_loop():
+        """Close the connections of the running loop; the next call opens new ones."""
+        with self._lock:
+            client = self._clients.pop(asyncio.get_running_loop(), None)
+        if client is not None:
             for pool in pools_of(client):
                 await pool.disconnect()
 
@@ -76,9 +78,14 @@ class AsyncBroker:
 
     def _client(self) -> redis.asyncio.Redis:
         loop = asyncio.get_running_loop()
-        if self._redis is None or self._loop is not loop:
-            self._redis, self._loop = self._open(), loop
-        return self._redis
+        with self._lock:
+            client = self._clients.get(loop)
+        if client is None:
+            client = self._open()
+            with self._lock:
+                open_ones = {each: kept for each, kept in self._clients.items() if not each.is_closed()}
+                self._clients = {**open_ones, loop: client}
+        return client
 
     def _open(self) -> redis.asyncio.Redis:
         # Imported late: a service that uses the other producer does not pay for it.

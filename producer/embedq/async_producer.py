@@ -20,9 +20,10 @@ T = TypeVar("T")
 class AsyncProducer(ProducerBase):
     """``Producer`` for asyncio: the same settings (``ProducerBase`` explains them), methods and errors.
 
-    It connects when it is first used, and may be shared by the tasks of an event loop. A call that is
-    cancelled leaves the producer whole; of its items those are enqueued that were published before, and
-    perhaps the group that was on its way.
+    It connects when it is first used, and may be shared by tasks, and by event loops in several threads: each
+    loop has connections of its own, and closes them before it ends. A call that is cancelled leaves the
+    producer whole; of its items those are enqueued that were published before, and perhaps the group that was
+    on its way.
     """
 
     def _open(self, address: Address) -> None:
@@ -91,7 +92,7 @@ class AsyncProducer(ProducerBase):
         return await self._broker.run(self._core.waiting(collection, lane))
 
     async def close(self) -> None:
-        """Close the connections. A later call opens new ones."""
+        """Close the running loop's connections. A later call opens new ones."""
         await self._broker.close()
 
     async def __aenter__(self) -> Self:

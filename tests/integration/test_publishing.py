@@ -240,6 +240,23 @@ def test_every_event_loop_has_connections_of_its_own(broker_url: str, client: re
     assert client.llen("embedq.docs") == 2
 
 
+def test_loops_take_turns(broker_url: str, client: redis.Redis) -> None:
+    """No loop's connections are taken by, or lost to, another's."""
+    producer = AsyncProducer(broker_url)
+    loops = asyncio.new_event_loop(), asyncio.new_event_loop()
+    connections = []
+    for _ in range(2):
+        for loop in loops:
+            loop.run_until_complete(producer.enqueue("docs", id="1", text="text"))
+        connections.append({each["id"] for each in client.client_list()})
+    for loop in loops:
+        loop.run_until_complete(producer.close())
+        loop.close()
+
+    assert client.llen("embedq.docs") == 4
+    assert connections[1] <= connections[0]
+
+
 async def test_an_unreachable_broker_does_not_block_the_loop() -> None:
     """The loop goes on while it is tried."""
     turns = 0
