@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import json
+import os
 from collections.abc import Callable
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -20,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from embedq.cli.sources.checkpoint import Checkpoint
 from embedq.cli.sources.mapping import Mapping
 from embedq.cli.sources.opening import open_source
 from embedq.cli.sources.options import Asked
@@ -137,6 +139,22 @@ def test_a_directory_knows_its_state(tmp_path: Path) -> None:
             list(source)
             assert source.state() == states[-1]
     assert len({str(state) for state in states}) == 3
+
+
+def test_two_loads_of_one_source_share_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that writes while another does leaves it whole."""
+    write_csv(tmp_path / "rows.csv", [])
+    with open_source(asked(tmp_path / "rows.csv")) as source:
+        first, second = (Checkpoint("docs", source, tmp_path / "state" / "file") for _ in range(2))
+
+        def write_meanwhile(_: int) -> None:
+            monkeypatch.undo()
+            second.write([1, 1], 1, 0)
+
+        monkeypatch.setattr(os, "fsync", write_meanwhile)
+        first.write([2, 2], 2, 0)
+        assert first.read().position == [2, 2]
+    assert [path.name for path in (tmp_path / "state").iterdir()] == ["file"]
 
 
 def test_bad_rows_are_named_by_their_first_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
