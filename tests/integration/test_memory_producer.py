@@ -86,7 +86,9 @@ def test_what_would_be_stored(producer: MemoryProducer) -> None:
 
 def test_queries_are_answered(producer: MemoryProducer) -> None:
     """With the vector that the fake API gives a text."""
-    assert list(producer.embed_query("docs", "a")) == vector_of("a", 3).tolist()
+    prefixed = MemoryProducer(["docs"], dimensions=3, key_prefix="shop.")
+    for each in (producer, prefixed):
+        assert list(each.embed_query("docs", "a")) == vector_of("a", 3).tolist()
     assert [query.text for query in producer.queries] == ["a"]
     assert producer.recorded == []
 

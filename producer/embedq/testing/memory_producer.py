@@ -18,8 +18,8 @@ class Recording(ProducerBase):
     """What a producer recorded. ``memory.is_away`` lets every call fail as if Redis were away.
 
     It knows ``collections``, whose versions the clock gives, and those of ``given``, which take the caller's;
-    every other one is unknown. Further settings are a producer's. ``embed_query`` answers
-    ``embedq.testing.vector_of(text, dimensions)``, which needs ``embedq[testing]``.
+    every other one is unknown. Further settings are a producer's; ``key_prefix`` changes nothing.
+    ``embed_query`` answers ``embedq.testing.vector_of(text, dimensions)``, which needs ``embedq[testing]``.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Recording(ProducerBase):
         dimensions: int = 1536,
         **settings: Any,
     ) -> None:
-        super().__init__(_URL, **{"key_prefix": "", **settings})
+        super().__init__(_URL, **{**settings, "key_prefix": ""})
         self.memory = _memory(collections, given, dimensions)
 
     @property
