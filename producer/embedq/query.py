@@ -17,6 +17,8 @@ from embedq.steps import Command, Steps
 
 BLOCK_SECONDS = 2.0
 """How long Redis is asked to block for a reply at a time; below the time that an answer is waited for."""
+MAX_TIMEOUT = 86_400
+"""Seconds that a call may last: a day; dates and sockets take no number whatever."""
 _NAMED = "(query)"
 """Stands for the id that a query does not have, in the errors about its text."""
 
@@ -38,8 +40,8 @@ class Deadline:
     """The end of a call, ``timeout`` seconds after it began, by the monotonic clock."""
 
     def __init__(self, timeout: float) -> None:
-        if not timeout > 0:
-            raise ConfigurationError(f"timeout is {timeout}; give seconds above 0")
+        if not 0 < timeout <= MAX_TIMEOUT:
+            raise ConfigurationError(f"timeout is {timeout}; give seconds above 0, {MAX_TIMEOUT:,} at most")
         self.timeout = timeout
         self.at = time.monotonic() + timeout
 

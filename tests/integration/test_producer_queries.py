@@ -18,6 +18,7 @@ import redis
 from embedq import (
     AsyncProducer,
     BrokerUnavailable,
+    ConfigurationError,
     InvalidItem,
     Producer,
     QueryFailed,
@@ -191,3 +192,10 @@ def test_a_query_without_a_usable_text(producer: Producer, text: Any) -> None:
     """Queries follow the rules of texts."""
     with pytest.raises(InvalidItem, match=r"\(query\)"):
         producer.embed_query("docs", text)
+
+
+@pytest.mark.parametrize("timeout", [0, -1, float("nan"), float("inf"), 1e9])
+def test_a_timeout_that_cannot_be(producer: Producer, timeout: float) -> None:
+    """It is refused, as what no date and no socket can hold."""
+    with pytest.raises(ConfigurationError, match="give seconds above 0, 86,400 at most"):
+        producer.embed_query("docs", "text", timeout=timeout)
