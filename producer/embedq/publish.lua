@@ -11,7 +11,7 @@
 -- Returns how many of the first messages are in the queue (or were: workers take them), and the queue's length.
 
 local MARKER_SECONDS = 15  -- longer than a group is sent again for (retries.py), connecting and waiting included
-local WAKE_TOKENS = 64     -- as in contract.py
+local WAKE_TOKENS = 64     -- contract.py's MAX_WAKE_TOKENS
 
 local queue, marker, wake = KEYS[1], KEYS[2], KEYS[3]
 local limit, messages = tonumber(ARGV[1]), #ARGV - 1
