@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from typing import LiteralString
 
+import numpy as np
 import psycopg
 import pytest
 
+from embedq.testing import vector_of
 from embedq_worker.engine.backfill import Backfill
 from embedq_worker.metrics.outbox import AMISS
 from embedq_worker.store.backfill import count_waiting, fill_step
 from embedq_worker.store.database import Database
-from tests.support.stack import Stack, wait_until
+from tests.support.moving import SALT, give_two_models
+from tests.support.stack import DIMENSIONS, MODEL, Stack, wait_until
 
 _TABLE = """
     CREATE TABLE product (sku integer PRIMARY KEY, name text, lang text, price integer NOT NULL DEFAULT 0);
@@ -87,6 +91,35 @@ def test_a_table_is_filled_and_followed(shop: Stack) -> None:
         wait_until_equal(shop)
         assert shop.stored("products") == {"5": "last"}
         assert shop.api.stats().texts <= texts + 3
+
+        move_to_another_model(shop)
+
+
+def move_to_another_model(shop: Stack) -> None:
+    """Changes are followed before the switch, after it and after the end; the vectors are each model's."""
+    new = "text-embedding-3-large"
+    give_two_models(shop.api, MODEL, new)
+    begin = ("--model", new, "--dimensions", str(DIMENSIONS))
+    for step in (begin, ("--switch",), ("--finish",)):
+        shop.command("collection", "migrate", "products", *step)
+        change(
+            shop,
+            "UPDATE product SET name = 'changed at ' || clock_timestamp()",
+            "INSERT INTO product SELECT max(sku) + 1, 'added', 'en' FROM product",
+        )
+        wait_until_equal(shop)
+        if step == ("--switch",):
+            check_vectors(shop, "SELECT content, embedding_g1::real[] FROM products", "")
+    check_vectors(shop, "SELECT content, embedding::real[] FROM products", SALT)
+    assert shop.sql("SELECT state FROM embedq.watch_status") == [("following",)]
+
+
+def check_vectors(shop: Stack, query: LiteralString, salt: str) -> None:
+    """Of texts and their vectors."""
+    rows = shop.sql(query)
+    assert len(rows) >= 3
+    for text, vector in rows:
+        assert np.allclose(vector, vector_of(salt + text, DIMENSIONS), atol=2e-3)
 
 
 def test_the_command(shop: Stack) -> None:
