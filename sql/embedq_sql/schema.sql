@@ -1328,8 +1328,10 @@ BEGIN
     WHERE nspname = 'embedq' OR oid = (SELECT extnamespace FROM pg_extension WHERE extname = 'vector');
     PERFORM embedq.grant_on(worker, format('embedq.%I', object)::regclass, privilege)
     FROM embedq.worker_right, unnest(privileges) AS privilege WHERE privilege <> 'EXECUTE';
-    PERFORM embedq.grant_execute(worker, format('embedq.%s', object)::regprocedure)
-    FROM embedq.worker_right WHERE privileges = '{EXECUTE}';
+    -- One that is gone was dropped with the role that owned it.
+    PERFORM embedq.grant_execute(worker, called)
+    FROM embedq.worker_right, to_regprocedure(format('embedq.%s', object)) AS called
+    WHERE privileges = '{EXECUTE}' AND called IS NOT NULL;
     -- Vectors land in a temporary table.
     IF NOT has_database_privilege(worker, current_database(), 'TEMPORARY') THEN
         PERFORM embedq.grant_or_tell(

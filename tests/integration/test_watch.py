@@ -369,6 +369,12 @@ def test_rights(application: Connection) -> None:
     assert followed(application) == wanted(application)
 
 
+def test_rights_of_workers_without_the_function_of_a_watch(watched: Connection) -> None:
+    """It was dropped with the role that owned it; workers' rights are granted all the same."""
+    watched.execute("DROP FUNCTION embedq.products_fill(integer)")
+    watched.execute("SELECT embedq.grant_worker(current_user::regrole)")
+
+
 def test_watch_is_for_the_owner(application: Connection) -> None:
     """Rights on the schema embedq are not enough; the message names the owner."""
     role = application.execute("SELECT current_user").fetchall()[0][0]
