@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import string
 from collections.abc import Iterator
 
 import psycopg
@@ -197,6 +199,16 @@ def test_serializable_transactions_do_not_refuse_each_other(watched: Connection,
         watched.execute(insert, ["f"])
 
     assert put(watched) == [("d", "xy"), ("e", "xy"), ("f", "xy")]
+
+
+def test_a_key_that_no_id_may_be(watched: Connection) -> None:
+    """As long as the table's own index takes it: the application goes on, and so does the backfill."""
+    key = "".join(random.Random(0).choices(string.ascii_letters + string.digits, k=2690))
+    watched.execute("INSERT INTO product VALUES (%s, 'x', 'y')", [key])
+    watched.execute(WATCH)
+    assert fill(watched, 100)
+
+    assert {key for key, _ in put(watched)} == {key[:600], "a", "b", "c"}
 
 
 def test_names_that_need_quotes(watched: Connection) -> None:

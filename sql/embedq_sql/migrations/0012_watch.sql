@@ -83,7 +83,8 @@ LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp SET enable_seqscan = off
 AS $$
 BEGIN
     INSERT INTO embedq.outbox (collection_id, id, version, text, metadata, source)
-    SELECT $1, change.id, greatest(
+    -- What is longer than an id may be, 512 characters, becomes a dead letter; whole, it might not fit into an index.
+    SELECT $1, left(change.id, 600), greatest(
                (extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint,
                1 + above,
                CASE WHEN current_setting('transaction_isolation') <> 'serializable' THEN
@@ -176,7 +177,7 @@ BEGIN
                  ORDER BY ' || key || ' LIMIT $3
              ), put AS (
                  INSERT INTO embedq.outbox (collection_id, id, version, text, metadata, source, is_bulk)
-                 SELECT $1, id, $4, CASE WHEN NOT embedq.is_blank(text) THEN text END, metadata, ''embedq.watch'', true
+                 SELECT $1, left(id, 600), $4, CASE WHEN NOT embedq.is_blank(text) THEN text END, metadata, ''embedq.watch'', true
                  FROM chunk
                  WHERE NOT coalesce(embedq.is_blank(text), true)
                     OR EXISTS (SELECT FROM embedq.item AS i WHERE i.collection_id = $1 AND i.id = chunk.id AND i.deleted_at IS NULL)
