@@ -23,7 +23,7 @@ from django.urls import path
 from django.views.decorators.http import require_GET, require_POST
 from psycopg.conninfo import conninfo_to_dict
 
-from embedq import InvalidItem, Producer, QueryError, enqueue_in
+from embedq import BrokerUnavailable, InvalidItem, Producer, QueryError, enqueue_in
 
 server = conninfo_to_dict(os.environ["DATABASE_URL"])
 settings.configure(
@@ -87,8 +87,10 @@ def import_products(request: HttpRequest) -> JsonResponse:
 def search(request: HttpRequest) -> JsonResponse:
     """The products that are nearest to a question."""
     try:
-        vector = producer.embed_query("products", request.GET["question"], timeout=SEARCH_SECONDS)
-    except QueryError as error:
+        vector = producer.embed_query("products", request.GET.get("question", ""), timeout=SEARCH_SECONDS)
+    except InvalidItem as error:
+        return JsonResponse({"detail": str(error)}, status=422)
+    except (QueryError, BrokerUnavailable) as error:
         return JsonResponse({"detail": str(error)}, status=503, headers={"Retry-After": "1"})
     with connection.cursor() as cursor:
         cursor.execute(SEARCH, [vector, 5, vector.generation])

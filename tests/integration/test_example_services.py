@@ -57,8 +57,11 @@ def test_a_job_exists_if_its_transaction_commits(
 
 
 def search_both(fastapi: httpx.Client, django: httpx.Client) -> None:
-    """A text finds itself first."""
+    """A text finds itself first; a blank question is the caller's mistake."""
     found = fastapi.get("/search", params={"question": "Lamp\ngives light"})
     assert [row["sku"] for row in found.json()] == ["lamp", "mug"]
     found = django.get("/search", params={"question": "Mug\nholds tea"})
     assert [row["sku"] for row in found.json()["found"]] == ["mug", "lamp"]
+    for service in (fastapi, django):
+        blank = service.get("/search", params={"question": " "})
+        assert (blank.status_code, "text_empty" in blank.json()["detail"]) == (422, True)
