@@ -154,6 +154,9 @@ def test_two_loads_of_one_source_share_a_checkpoint(tmp_path: Path, monkeypatch:
         monkeypatch.setattr(os, "fsync", write_meanwhile)
         first.write([2, 2], 2, 0)
         assert first.read().position == [2, 2]
+        (tmp_path / "state" / "file").write_bytes(b"{")
+        with pytest.raises(EmbedqError, match="from its beginning, without --resume"):
+            first.read()
     assert [path.name for path in (tmp_path / "state").iterdir()] == ["file"]
 
 

@@ -57,7 +57,8 @@ class Checkpoint:
             found = msgspec.json.decode(self._file.read_bytes(), type=Reached)
         except (OSError, msgspec.DecodeError) as error:
             raise EmbedqError(
-                f"the checkpoint {self._file} cannot be read ({type(error).__name__})"
+                f"the checkpoint {self._file} cannot be read ({type(error).__name__}): load the source from "
+                "its beginning, without --resume"
             ) from None
         self._compare(found)
         return found
