@@ -88,11 +88,12 @@ class Broker:
         attempts: Attempts | None = None
         begun = time.monotonic()
         while True:
+            client = self._client()
             try:
-                return command(self._client())
+                return command(client)
             except foreign_errors() as error:
-                if is_demoted(error) and self._redis is not None:
-                    self._redis.connection_pool.disconnect(inuse_connections=False)
+                if is_demoted(error):
+                    client.connection_pool.disconnect(inuse_connections=False)
                 until = deadline.at if deadline else None
                 attempts = attempts or Attempts(self._address.where, begun, until)
                 pause = attempts.pause(error)

@@ -99,11 +99,14 @@ def test_a_broker_that_comes_late(broker_url: str, client: redis.Redis, kind: Ki
     assert [item.id for item in items(client, "embedq.docs")] == ["42"]
 
 
-def test_an_unreachable_broker(kind: Kind) -> None:
-    """It is an error of its own within a few seconds, that names the place and hides the password."""
+def test_an_unreachable_broker() -> None:
+    """It is an error of its own within a few seconds, that names the place and hides the password.
+
+    For asyncio it is tried in ``test_publishing.py``.
+    """
     started = time.monotonic()
     with (
-        kind(f"redis://:hunter2@127.0.0.1:{free_port()}/0") as producer,
+        Producer(f"redis://:hunter2@127.0.0.1:{free_port()}/0") as producer,
         pytest.raises(BrokerUnavailable, match=r"127\.0\.0\.1.*EMBEDQ_BROKER_URL") as refused,
     ):
         producer.enqueue("docs", id="42", text="text")
