@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import sys
@@ -12,7 +13,7 @@ import pytest
 import redis
 from click.testing import CliRunner, Result
 
-from embedq.cli import main
+from embedq.cli import loading, main
 from tests.support.loading import enqueued_ids, run
 from tests.support.queued import items
 from tests.support.stretches import ITEMS
@@ -75,6 +76,21 @@ def test_an_interrupted_load_says_how_to_go_on(
     assert redis_of_docs.llen("embedq.docs") == queued
     anew = invoke(environment, str(products), *CSV)
     assert (anew.exit_code, "this one begins anew" in anew.stderr) == (0, True)
+
+
+def test_a_source_that_breaks_off_says_how_far_it_was(
+    environment: dict[str, str], redis_of_docs: redis.Redis, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had yielded is enqueued, and once it is whole again the load goes on."""
+    monkeypatch.setattr(loading, "STRETCH_ITEMS", 400)
+    file = tmp_path / "rows.jsonl.gz"
+    rows = [f'{{"id": "{number}", "text": "{os.urandom(20).hex()}"}}\n' for number in range(1_000)]
+    file.write_bytes(gzip.compress("".join(rows).encode())[:-8_000])
+    ended = invoke(environment, str(file))
+
+    assert (ended.exit_code, "it is cut or damaged; 400 items enqueued" in ended.stderr) == (1, True)
+    assert "--resume goes on with it" in ended.stderr
+    assert 400 < len(enqueued_ids(redis_of_docs, "embedq.docs")) < 1_000
 
 
 def test_a_query_is_read_by_ids_and_resumed(

@@ -52,6 +52,10 @@ class Load:
         except (BrokerUnavailable, QueueFull) as error:
             self.enqueued += error.enqueued
             raise EmbedqError(f"{error}; {self._standing()}") from error
+        except EmbedqError as error:
+            if not self.enqueued:
+                raise
+            raise EmbedqError(f"{error}; {self._standing()}") from error
         except KeyboardInterrupt:
             raise EmbedqError(f"interrupted; {self._standing()}") from None
         if self._checkpoint is not None:
