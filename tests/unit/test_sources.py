@@ -6,7 +6,7 @@ import csv
 import gzip
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from itertools import islice
@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from embedq.cli.sources import directory
 from embedq.cli.sources.checkpoint import Checkpoint
 from embedq.cli.sources.mapping import Mapping
 from embedq.cli.sources.opening import open_source
@@ -139,6 +140,21 @@ def test_a_directory_knows_its_state(tmp_path: Path) -> None:
             list(source)
             assert source.state() == states[-1]
     assert len({str(state) for state in states}) == 3
+
+
+def test_a_file_that_vanishes_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between its name and its state: the others are read."""
+    for name in ("a.md", "b.md"):
+        (tmp_path / name).write_text(name)
+    walk = directory._walk
+
+    def walk_and_remove(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
+        for path, entry in walk(folder, prefix):
+            (tmp_path / "a.md").unlink(missing_ok=True)
+            yield path, entry
+
+    monkeypatch.setattr(directory, "_walk", walk_and_remove)
+    assert [item["id"] for item in read(asked(tmp_path))] == ["b.md"]
 
 
 def test_two_loads_of_one_source_share_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,12 +78,17 @@ class Directory(Source):
         digest = blake2b(digest_size=16)
         self.total = 0
         for path, entry in _walk(self._folder, ""):
-            status = entry.stat(follow_symlinks=False)
-            digest.update(
-                f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0".encode(errors="surrogateescape")
-            )
+            digest.update(f"{path}\0{_state(entry)}\0".encode(errors="surrogateescape"))
             self.total += 1
         return {"files": self.total, "digest": digest.hexdigest()}
+
+
+def _state(entry: os.DirEntry[str]) -> str:
+    try:
+        status = entry.stat(follow_symlinks=False)
+    except OSError:  # it is gone again
+        return ""
+    return f"{status.st_size}\0{status.st_mtime_ns}"
 
 
 def _walk(folder: Path, prefix: str) -> Iterator[tuple[str, os.DirEntry[str]]]:
