@@ -132,3 +132,20 @@ def test_it_needs_no_extra() -> None:
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
 
     assert (ended.stdout, ended.stderr) == ("set()\n", "")
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        "from embedq.testing import FakeAPI",
+        "from embedq.testing import faults",
+        "from embedq.testing import MemoryProducer\nMemoryProducer(['docs']).embed_query('docs', 'a')",
+    ],
+    ids=["api", "faults", "query"],
+)
+def test_what_needs_the_extra_names_it(use: str) -> None:
+    """Where its packages are missing."""
+    program = f"import sys\nsys.modules.update(numpy=None, aiohttp=None)\n{use}"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30)
+
+    assert ended.stderr.endswith(": pip install 'embedq[testing]'\n")

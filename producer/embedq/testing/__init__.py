@@ -64,10 +64,15 @@ _MODULES = {
 
 def __getattr__(name: str) -> object:
     """The names above, each from its module."""
-    if name == "faults":
-        return import_module("embedq.testing.faults")
-    if name not in _MODULES:
+    if name != "faults" and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found: object = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    try:
+        module = import_module(f"{__name__}.{_MODULES.get(name, name)}")
+    except ModuleNotFoundError as error:
+        raise ModuleNotFoundError(
+            f"embedq.testing.{name} needs the module {error.name}: pip install 'embedq[testing]'",
+            name=error.name,
+        ) from error
+    found: object = getattr(module, name, module)
     globals()[name] = found
     return found

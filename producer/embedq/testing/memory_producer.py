@@ -90,7 +90,7 @@ class AsyncMemoryProducer(Recording, AsyncProducer):
 
 def _memory(collections: Iterable[str], given: Iterable[str], dimensions: int) -> Memory:
     def vector(query: Query) -> Iterable[float]:
-        from embedq.testing.vectors import vector_of
+        from embedq.testing import vector_of
 
         return vector_of(query.text, dimensions)
 
