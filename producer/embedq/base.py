@@ -50,13 +50,18 @@ class ProducerBase(OutboxMethods):
                 "no broker URL: set EMBEDQ_BROKER_URL, or give one, such as redis://localhost:6379/0"
             )
         prefix = os.environ.get("EMBEDQ_KEY_PREFIX", "") if key_prefix is None else key_prefix
-        self._address = Address(url)
+        self._address, self._prefix = Address(url), prefix
         self.source = source
         limit = QueueLimit(max_queue_length, when_full, full_timeout)
         cache = QueryCache(query_cache_size, query_cache_seconds)
         self._core = ProducerCore(source, prefix, check=check, limit=limit, cache=cache)
 
         self._open(self._address)
+
+    @property
+    def broker(self) -> str:
+        """Where it enqueues to: the broker's URL without what may be secret, and the prefix of its keys."""
+        return f"{self._address.where} {self._prefix}".rstrip()
 
     def _open(self, address: Address) -> None:
         """Make the broker of this kind, which connects when it is first used."""

@@ -70,6 +70,8 @@ def test_an_interrupted_load_says_how_to_go_on(
 
     other = invoke(environment, str(products), *CSV, "--metadata", "name", "--resume")
     assert (other.exit_code, "since it began its metadata changed" in other.stderr) == (1, True)
+    elsewhere = invoke({**environment, "EMBEDQ_KEY_PREFIX": "test:"}, str(products), *CSV, "--resume")
+    assert (elsewhere.exit_code, "since it began its broker changed" in elsewhere.stderr) == (1, True)
     products.write_text("sku,name,description\n1,a,b\n")
     changed = invoke(environment, str(products), *CSV, "--resume")
     assert (changed.exit_code, "its modified, size changed" in changed.stderr) == (1, True)

@@ -161,7 +161,9 @@ def test_two_loads_of_one_source_share_a_checkpoint(tmp_path: Path, monkeypatch:
     """One that writes while another does leaves it whole."""
     write_csv(tmp_path / "rows.csv", [])
     with open_source(asked(tmp_path / "rows.csv")) as source:
-        first, second = (Checkpoint("docs", source, tmp_path / "state" / "file") for _ in range(2))
+        first, second = (
+            Checkpoint("docs", "redis://localhost", source, tmp_path / "state" / "file") for _ in range(2)
+        )
 
         def write_meanwhile(_: int) -> None:
             monkeypatch.undo()

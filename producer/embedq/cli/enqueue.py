@@ -74,7 +74,7 @@ def enqueue(
       embedq enqueue docs --sql "SELECT id, body AS text FROM post" --database postgresql://localhost/app
     """
     with open_source(asked(values)) as opened, Producer(broker_url, source=source) as producer:
-        load = _load(opened, collection, lane, checkpoint, resume)
+        load = _load(opened, collection, lane, producer.broker, checkpoint, resume)
         _run(load, producer, opened, collection)
         if wait:
             _wait(producer, collection, lane)
@@ -82,12 +82,12 @@ def enqueue(
         sys.exit(1)
 
 
-def _load(source: Source, collection: str, lane: Lane, file: Path | None, resume: bool) -> Load:
+def _load(source: Source, collection: str, lane: Lane, broker: str, file: Path | None, resume: bool) -> Load:
     if not source.is_resumable:
         if resume or file is not None:
             raise click.UsageError(f"{source.name} cannot be read from the middle, so nothing can be resumed")
         return Load(source, collection, lane, None)
-    checkpoint = Checkpoint(collection, source, file)
+    checkpoint = Checkpoint(collection, broker, source, file)
     load = Load(source, collection, lane, checkpoint)
     if resume:
         load.go_on()

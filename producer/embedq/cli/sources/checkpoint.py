@@ -22,7 +22,7 @@ class Reached(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source: dict[str, str]
     """Which source it is."""
     state: dict[str, str | int]
-    """Its state when the load began, and how its items are made."""
+    """Its state when the load began, how its items are made, and where they go."""
     position: Position
     enqueued: int
     bad: int
@@ -35,10 +35,10 @@ class Checkpoint:
     the collection and the source. Where that cannot be written, the load goes on without and says so.
     """
 
-    def __init__(self, collection: str, source: Source, file: Path | None = None) -> None:
+    def __init__(self, collection: str, broker: str, source: Source, file: Path | None = None) -> None:
         self._collection = collection
         self._source = source.identity()
-        self._state = {**source.state(), **source.shape()}
+        self._state = {"broker": broker, **source.state(), **source.shape()}
         self._is_chosen = file is not None
         self._file = file or self._usual_place()
 
