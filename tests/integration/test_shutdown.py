@@ -117,7 +117,7 @@ def test_ctrl_c_stops_all_processes_in_order(stack: Stack) -> None:
     stack.create("docs")
     with stack.worker(processes=2) as worker:
         terminate(worker, signal.SIGINT)
-        assert worker.wait(20) == 0
+        assert worker.wait(20) == 0, worker.output
     assert stack.broker.zcard("embedq:workers") == 0, worker.output
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import cast
@@ -75,9 +76,10 @@ class Heartbeat:
         return self._renewed_at
 
     def hurry(self) -> None:
-        """Beat now. From any thread."""
+        """Beat now. From any thread; after its end it does nothing."""
         if self._loop is not None:
-            self._loop.call_soon_threadsafe(self._now.set)
+            with suppress(RuntimeError):  # the loop is closed: a stopping process reads its last fetch
+                self._loop.call_soon_threadsafe(self._now.set)
 
     async def run(self) -> None:
         """Beat until cancelled."""
