@@ -14,6 +14,7 @@ from embedq_worker.store.connections import Connection, connect
 from tests.support.producers import KINDS, Kind
 from tests.support.queued import register
 from tests.support.stack import Stack
+from tests.support.watching import fill, make_watched, settle_all
 
 
 @pytest.fixture
@@ -68,3 +69,17 @@ def environment(broker_url: str, tmp_path: Path) -> dict[str, str]:
         "XDG_STATE_HOME": str(tmp_path / "state"),
     }
     return {**os.environ, "COLUMNS": "100", **ours}
+
+
+@pytest.fixture
+def watched(connection: Connection) -> Connection:
+    """A database with a watched table of four rows, one without a text; it is filled, and settled."""
+    make_watched(connection)
+    connection.execute(
+        "INSERT INTO product VALUES "
+        "('a', 'A', '1', 'en'), ('b', 'B', '2', 'en'), ('c', 'C', '3', 'de'), ('z', NULL, '26', NULL)"
+    )
+    while fill(connection, 100):
+        pass
+    settle_all(connection)
+    return connection

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import string
-from collections.abc import Iterator
 
 import psycopg
 import pytest
@@ -14,7 +13,7 @@ from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection, drop_collection
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.watches import list_watches, remove_watch
-from tests.support.watching import WATCH, fill, followed, make_watched, put, settle_all, wanted
+from tests.support.watching import WATCH, fill, followed, put, settle_all, wanted
 
 STATEMENTS: dict[str, list[tuple[str, str | None]]] = {
     "UPDATE product SET price = price + 1": [],
@@ -51,20 +50,6 @@ STATEMENTS: dict[str, list[tuple[str, str | None]]] = {
     "TRUNCATE product": [("a", None), ("b", None), ("c", None)],
 }
 """What each puts: the ids that are other than before, with their texts; none for a delete."""
-
-
-@pytest.fixture
-def watched(connection: Connection) -> Connection:
-    """A database with a watched table of four rows, one without a text; it is filled, and settled."""
-    make_watched(connection)
-    connection.execute(
-        "INSERT INTO product VALUES "
-        "('a', 'A', '1', 'en'), ('b', 'B', '2', 'en'), ('c', 'C', '3', 'de'), ('z', NULL, '26', NULL)"
-    )
-    while fill(connection, 100):
-        pass
-    settle_all(connection)
-    return connection
 
 
 def state(connection: Connection) -> str:
@@ -332,70 +317,6 @@ def test_what_cannot_be_watched(watched: Connection) -> None:
 
     assert [each for each in REFUSED if REFUSED[each] not in said[each]] == [], said
     assert list_watches(watched) == before
-
-
-@pytest.fixture
-def application(watched: Connection) -> Iterator[Connection]:
-    """The connection as a role that may write the table, owns a schema, and has no right of embedq's."""
-    role = sql.Identifier(f"shop_{watched.info.dbname}")
-    for each in (
-        "CREATE ROLE {}",
-        "GRANT SELECT, INSERT, UPDATE, DELETE, TRUNCATE, TRIGGER ON product TO {}",
-        "CREATE SCHEMA evil AUTHORIZATION {}",
-        "SET ROLE {}",
-    ):
-        watched.execute(sql.SQL(each).format(role))
-    yield watched
-    watched.execute("RESET ROLE")
-    watched.execute(sql.SQL("DROP OWNED BY {}").format(role))
-    watched.execute(sql.SQL("DROP ROLE {}").format(role))
-
-
-def test_rights(application: Connection) -> None:
-    """An application needs none of ours, and gains none: not by its search path, and not by our functions."""
-    application.execute(
-        "CREATE FUNCTION evil.coalesce_text(text, text) RETURNS text LANGUAGE sql RETURN current_user"
-    )
-    application.execute(
-        "CREATE OPERATOR evil.|| (LEFTARG = text, RIGHTARG = text, FUNCTION = evil.coalesce_text)"
-    )
-    application.execute(
-        "CREATE FUNCTION evil.jsonb_build_object(text, text) RETURNS jsonb LANGUAGE sql RETURN '[]'::jsonb"
-    )
-    application.execute("SET search_path = evil, pg_catalog, public")
-    application.execute("UPDATE product SET name = 'x' WHERE sku = 'a'")
-    application.execute("DELETE FROM product WHERE sku = 'b'")
-    for forbidden in (
-        "SELECT * FROM embedq.outbox",
-        "SELECT embedq.products_fill(1)",
-        "CREATE TRIGGER mine AFTER TRUNCATE ON product EXECUTE FUNCTION embedq.products_changed()",
-        "SELECT embedq.watch('product', 'sku', 'name', 'products')",
-        "SELECT embedq.unwatch('products')",
-    ):
-        with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            application.execute(forbidden)
-    application.execute("RESET ROLE")
-    application.execute("RESET search_path")
-
-    assert put(application) == [("a", "x1"), ("b", None)]
-    assert followed(application) == wanted(application)
-
-
-def test_rights_of_workers_without_the_function_of_a_watch(watched: Connection) -> None:
-    """It was dropped with the role that owned it; workers' rights are granted all the same."""
-    watched.execute("DROP FUNCTION embedq.products_fill(integer)")
-    watched.execute("SELECT embedq.grant_worker(current_user::regrole)")
-
-
-def test_watch_is_for_the_owner(application: Connection) -> None:
-    """Rights on the schema embedq are not enough; the message names the owner."""
-    role = application.execute("SELECT current_user").fetchall()[0][0]
-    application.execute("RESET ROLE")
-    application.execute(sql.SQL("GRANT ALL ON SCHEMA embedq TO {}").format(sql.Identifier(role)))
-    application.execute(sql.SQL("SET ROLE {}").format(sql.Identifier(role)))
-
-    with pytest.raises(psycopg.Error, match="cannot be watched: it belongs to role postgres"):
-        application.execute("SELECT embedq.watch('public.product', 'sku', 'name', 'products')")
 
 
 def test_kept_plans_use_the_indexes(watched: Connection) -> None:

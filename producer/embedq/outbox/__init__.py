@@ -1,8 +1,8 @@
 """Enqueue in the caller's own database transaction: the job exists if and only if that commits.
 
 >>> import embedq
->>> with connection.transaction():                       # psycopg, SQLAlchemy or Django
-...     connection.execute("UPDATE product SET about = %s WHERE sku = %s", (about, sku))
+>>> with connection.transaction():  # psycopg, SQLAlchemy or Django
+...     change_product(connection, sku, about)
 ...     embedq.enqueue_in(connection, "products", id=sku, text=about)
 
 Change the row first and enqueue after it: an item's version is taken when it is enqueued, and should be taken
