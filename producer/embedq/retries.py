@@ -13,6 +13,27 @@ SOCKET_SECONDS = 5.0
 """How long one answer of Redis is waited for."""
 _FIRST_PAUSE = 0.05
 _LONGEST_PAUSE = 1.0
+_REPLICA = "it is a replica; wait for the failover, or give the master's address in EMBEDQ_BROKER_URL"
+_CLUSTER = "its cluster is incomplete, or moves keys"
+_PASSING = {
+    "BUSY": "somebody's script holds it up, which SCRIPT KILL may end",
+    "CLUSTERDOWN": _CLUSTER,
+    "LOADING": "it is still reading its data",
+    "MASTERDOWN": _REPLICA,
+    "NOREPLICAS": "too few replicas follow it; see its min-replicas-to-write",
+    "READONLY": _REPLICA,
+    "TRYAGAIN": _CLUSTER,
+    "UNBLOCKED": _REPLICA,
+}
+"""Codes of refusals that may pass by themselves, with what is the matter. The command had no effect."""
+_CODES = {
+    "BusyLoadingError": "LOADING",
+    "ClusterDownError": "CLUSTERDOWN",
+    "MasterDownError": "MASTERDOWN",
+    "ReadOnlyError": "READONLY",
+    "TryAgainError": "TRYAGAIN",
+}
+"""redis-py has a class for each of these in place of the code."""
 
 
 class Attempts:
@@ -31,20 +52,26 @@ class Attempts:
 
     def pause(self, error: Exception) -> float:
         """Seconds until the next attempt, after ``error``; ``BrokerUnavailable`` where there is none."""
-        if not is_connection_loss(error) or time.monotonic() + self._pause > self._deadline:
+        if not _may_pass(error) or time.monotonic() + self._pause > self._deadline:
             raise self._unavailable(error) from _without_arguments(error)
         pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
         return random.uniform(pause / 2, pause)  # noqa: S311 # jitter, no secret
 
     def _unavailable(self, error: Exception) -> BrokerUnavailable:
-        if is_connection_loss(error):
+        code = _code(error)
+        if code in _PASSING:
+            return BrokerUnavailable(
+                f"Redis at {self._where} took no command {self._so_long} ({code}): {_PASSING[code]}; "
+                "enqueueing it again is safe"
+            )
+        if _is_connection_loss(error):
             return BrokerUnavailable(
                 f"Redis at {self._where} did not answer {self._so_long} ({type(error).__name__}): "
                 "start it, or check EMBEDQ_BROKER_URL; what was being enqueued may or may not have arrived, "
                 "enqueueing it again is safe"
             )
         return BrokerUnavailable(
-            f"Redis at {self._where} refused a command ({_code(error)}): check its memory, this user's "
+            f"Redis at {self._where} refused a command ({code}): check its memory, this user's "
             "rights and the password in EMBEDQ_BROKER_URL"
         )
 
@@ -56,26 +83,28 @@ def foreign_errors() -> tuple[type[Exception], ...]:
     return redis.RedisError, OSError
 
 
-def is_connection_loss(error: Exception) -> bool:
-    """Whether trying again may help, where Redis has not answered no."""
-    import redis
-
-    if isinstance(error, redis.ReadOnlyError | redis.BusyLoadingError):
-        return True  # it fails over, or starts
-    return not isinstance(error, redis.ResponseError | redis.DataError | redis.AuthenticationError)
-
-
 def is_demoted(error: Exception) -> bool:
     """Whether the server is a replica now: the address leads to the new master, what is open stays here."""
+    return _PASSING.get(_code(error)) == _REPLICA
+
+
+def _may_pass(error: Exception) -> bool:
+    """Whether trying again may help."""
+    return _code(error) in _PASSING or _is_connection_loss(error)
+
+
+def _is_connection_loss(error: Exception) -> bool:
+    """Whether Redis has not answered no."""
     import redis
 
-    return isinstance(error, redis.ReadOnlyError)
+    return not isinstance(error, redis.ResponseError | redis.DataError | redis.AuthenticationError)
 
 
 def _code(error: Exception) -> str:
     """Redis's short code, such as ``OOM``, or the error's class: never arguments of a command."""
     first = str(error).rpartition("caused error: ")[2].partition(" ")[0]
-    return first if first.isalpha() and first.isupper() else type(error).__name__
+    name = type(error).__name__
+    return first if first.isalpha() and first.isupper() else _CODES.get(name, name)
 
 
 def _without_arguments(error: Exception) -> Exception | None:
