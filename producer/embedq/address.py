@@ -7,7 +7,8 @@ holds this reading against kombu's, whose import alone takes as long as many a c
 from __future__ import annotations
 
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from embedq.errors import ConfigurationError
@@ -18,6 +19,8 @@ _HEALTH_CHECK_SECONDS = 25
 _SOCKETS = ("redis+socket", "socket", "unix")
 _SCHEMES = ("redis", "rediss", *_SOCKETS, "sentinel")
 _SENTINEL_PORT = 26379
+
+T = TypeVar("T")
 
 
 def checking_certificates(url: str) -> str:
@@ -32,13 +35,13 @@ class Address:
     """A broker's URL, and what redis-py has to know of it. Raises ``ConfigurationError``."""
 
     def __init__(self, url: str) -> None:
-        self.scheme = url.partition("://")[0]
-        if self.scheme not in _SCHEMES:
-            raise ConfigurationError(
-                f"the broker URL has the scheme {self.scheme[:20]!r}, not one of {', '.join(_SCHEMES)}; "
-                "give it as redis://host:6379/0"
-            )
+        self.scheme = _scheme(url)
         self._url = checking_certificates(url)
+        if not all(map(_is_readable, self._hosts())):
+            raise ConfigurationError(
+                "the broker URL cannot be read: give it as redis://:password@host:6379/0, with the signs "
+                "/ ? # @ : % of a password as %2F %3F %23 %40 %3A %25"
+            )
 
     def __repr__(self) -> str:
         return f"<Address {self.scheme}>"
@@ -72,7 +75,7 @@ class Address:
     @property
     def sentinels(self) -> list[tuple[str, int]]:
         """The hosts and ports of ``sentinel://one:26379;sentinel://two:26379/0?master_name=…``."""
-        hosts = [urlsplit(part if "://" in part else f"sentinel://{part}") for part in self._url.split(";")]
+        hosts = map(urlsplit, self._hosts())
         return [(host.hostname or "127.0.0.1", host.port or _SENTINEL_PORT) for host in hosts]
 
     @property
@@ -89,12 +92,45 @@ class Address:
         given = {word: unquote(value) for word, value in secrets.items() if value}
         return {"service_name": name, "db": _database(last.path.strip("/")), **given}
 
+    def open(self, from_url: Callable[..., T], **options: Any) -> T:
+        """What redis-py makes of the URL. Raises ``ConfigurationError`` where it cannot read a parameter."""
+        try:
+            return from_url(self.url, **self.options, **options)
+        except ValueError as error:
+            raise ConfigurationError(f"the broker URL cannot be used: {error}") from None
+
+    def _hosts(self) -> list[str]:
+        """The URL; of Sentinels, one of each."""
+        parts = self._url.split(";") if self.scheme == "sentinel" else [self._url]
+        return [part if "://" in part else f"sentinel://{part}" for part in parts]
+
 
 def pools_of(client: Any) -> list[Any]:
     """The connection pools of a client, those to Sentinels too, which redis-py leaves open."""
     manager = getattr(client.connection_pool, "sentinel_manager", None)
     sentinels = manager.sentinels if manager else []
     return [client.connection_pool, *(sentinel.connection_pool for sentinel in sentinels)]
+
+
+def _scheme(url: str) -> str:
+    scheme, separator, _ = url.partition("://")
+    if scheme in _SCHEMES:
+        return scheme
+    # Without the separator it may be anything, a password too.
+    found = f"the scheme {scheme[:20]!r}, not one of {', '.join(_SCHEMES)}" if separator else "no scheme"
+    raise ConfigurationError(f"the broker URL has {found}; give it as redis://host:6379/0")
+
+
+def _is_readable(url: str) -> bool:
+    """Whether each part is what it is taken for: a password with a bare sign in it ends early, and its rest
+    would be shown as a port, a path or a database."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return False
+    behind = parts.path + parts.fragment + parts.query.partition("=")[0]
+    return not (parts.netloc and "@" in behind)
 
 
 def _database(name: str) -> int:

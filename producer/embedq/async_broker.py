@@ -93,16 +93,19 @@ class AsyncBroker:
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
 
-        options: dict[str, Any] = {**self._address.options, "retry": Retry(NoBackoff(), 0)}
+        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0)}
         if self._address.scheme == "sentinel":
             from redis.asyncio.sentinel import Sentinel
 
             sentinel: Any = Sentinel
-            masters = sentinel(self._address.sentinels, **options)
+            masters = sentinel(self._address.sentinels, **self._address.options, **options)
             master: redis.asyncio.Redis = masters.master_for(**self._address.master)
             return master
-        pool = redis.asyncio.BlockingConnectionPool.from_url(
-            self._address.url, max_connections=MAX_CONNECTIONS, timeout=None, **options
+        pool = self._address.open(
+            redis.asyncio.BlockingConnectionPool.from_url,
+            max_connections=MAX_CONNECTIONS,
+            timeout=None,
+            **options,
         )
         return redis.asyncio.Redis(connection_pool=pool)
 

@@ -120,17 +120,14 @@ class Broker:
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        options = {
-            **self._address.options,
-            "retry": Retry(NoBackoff(), 0),
-            "redis_connect_func": _greet,
-        }
+        options = {"retry": Retry(NoBackoff(), 0), "redis_connect_func": _greet}
         if self._address.scheme != "sentinel":
-            return redis.Redis.from_url(self._address.url, **options)
+            return self._address.open(redis.Redis.from_url, **options)
         from redis.sentinel import Sentinel
 
         sentinel: Any = Sentinel
-        master: redis.Redis = sentinel(self._address.sentinels, **options).master_for(**self._address.master)
+        masters = sentinel(self._address.sentinels, **self._address.options, **options)
+        master: redis.Redis = masters.master_for(**self._address.master)
         return master
 
 

@@ -90,3 +90,41 @@ def test_sentinels() -> None:
 def test_secrets_are_not_shown(url: str) -> None:
     """Neither where it stands in an error nor in a representation."""
     assert "hunter2" not in Address(url).where + repr(Address(url))
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://:hunter2/more@host:6379/0",
+        "redis://:12/hunter2@host:6379/0",
+        "redis://:hunter2#more@host:6379/0",
+        "redis://:12#hunter2@host/0",
+        "redis://:hunter2?more@host:6379/0",
+        "redis://:12?hunter2@host/0",
+        "redis://:[hunter2@host/0",
+        "redis+socket://:12/hunter2@/run/redis.sock",
+        "sentinel://:hunter2/more@host:1/0?master_name=mymaster",
+        "sentinel://one:1;:hunter2#more@two:1/0?master_name=mymaster",
+        ":hunter2@host:6379",
+        "hunter2",
+    ],
+)
+def test_a_password_with_a_bare_sign_is_not_shown(url: str) -> None:
+    """It ends where the sign stands, and the rest looks like a port, a path or a database."""
+    with pytest.raises(ConfigurationError, match="as redis://") as refused:
+        Address(url)
+
+    assert "hunter2" not in str(refused.value)
+    assert refused.value.__cause__ is refused.value.__context__ is None
+
+
+@pytest.mark.parametrize("url", ["redis://host/0?client_name=me@here", "redis+socket:///run/@redis.sock"])
+def test_a_sign_that_is_no_passwords(url: str) -> None:
+    """It may stand where no password is."""
+    assert "%40" in Address(url).url or "@redis.sock" in Address(url).url
+
+
+def test_a_parameter_that_cannot_be_read() -> None:
+    """It is named, as a mistake of the configuration."""
+    with pytest.raises(ConfigurationError, match="socket_timeout"):
+        Address("redis://host/0?socket_timeout=soon").open(redis.Redis.from_url)
