@@ -54,8 +54,8 @@ class Enqueueing:
     def fail(self, error: Exception) -> Steps[None]:
         """After an invalid item or an error of the iterable: publish what came before it. After an error of
         publishing nothing more is tried."""
-        if isinstance(error, BrokerUnavailable | QueueFull):
+        if self._outgoing.has_failed:
             return
         enqueued = yield from self.finish()
-        if isinstance(error, InvalidItem):
+        if isinstance(error, InvalidItem | BrokerUnavailable | QueueFull):
             error.enqueued = enqueued

@@ -20,7 +20,8 @@ GROUP_BYTES = 4 << 20
 class Outgoing:
     """Takes encoded items of one collection and lane; ``enqueued`` counts those that Redis confirmed.
 
-    Items are published in the order they came, so ``enqueued`` always means the first ones.
+    Items are published in the order they came, so ``enqueued`` always means the first ones. Once a group
+    ``has_failed`` nothing after it may be published.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Outgoing:
         traceparent: str | None = None,
     ) -> None:
         self.enqueued = 0
+        self.has_failed = False
         self._clock = clock
         self._packer = packer
         self._collection = collection
@@ -67,6 +69,7 @@ class Outgoing:
         try:
             yield from self._publish(group)
         except (BrokerUnavailable, QueueFull) as error:
+            self.has_failed = True
             error.enqueued = self.enqueued
             raise
 

@@ -7,12 +7,13 @@ import time
 import msgspec
 
 from embedq.contract import REGISTRY_KEY, Registered
-from embedq.errors import NoRegistry, UnknownCollection
+from embedq.errors import NoRegistry, RegistryError, UnknownCollection
 from embedq.steps import Command, Steps
 
 FRESH_SECONDS = 30.0
 """How long an answer is believed, and a dropped collection may still be enqueued to."""
-_PUBLISHED = ""
+_PUBLISHED = b""
+_decode = msgspec.json.Decoder(Registered).decode
 
 
 class Registry:
@@ -29,7 +30,7 @@ class Registry:
     def find(self, collection: str) -> Steps[Registered]:
         """What is registered of ``collection``.
 
-        Raises ``UnknownCollection``, ``NoRegistry`` and ``BrokerUnavailable``.
+        Raises ``RegistryError``, as ``UnknownCollection`` and ``NoRegistry`` too, and ``BrokerUnavailable``.
         """
         found = self._known.get(collection)
         if found is not None and time.monotonic() - self._read_at < FRESH_SECONDS:
@@ -41,10 +42,15 @@ class Registry:
 
     def _read(self) -> Steps[dict[str, Registered]]:
         answer: dict[bytes, bytes] = yield Command(("HGETALL", self._key))
-        fields = {name.decode(): value for name, value in answer.items()}
-        if not fields:
+        if not answer:
             raise NoRegistry
-        fields.pop(_PUBLISHED, None)
-        known = {name: msgspec.json.decode(value, type=Registered) for name, value in fields.items()}
+        answer.pop(_PUBLISHED, None)
+        try:
+            known = {name.decode(): _decode(entry) for name, entry in answer.items()}
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            raise RegistryError(
+                f"the registry of collections under {self._key!r} in Redis cannot be read: run "
+                "`embedq collection list`, which publishes it anew, or upgrade embedq to the workers' version"
+            ) from None
         self._known, self._read_at = known, time.monotonic()
         return known

@@ -13,7 +13,17 @@ import pytest
 import redis
 from celery import Celery
 
-from embedq import ConfigurationError, InvalidItem, Item, NoRegistry, Producer, QueueFull, UnknownCollection
+from embedq import (
+    BrokerUnavailable,
+    ConfigurationError,
+    InvalidItem,
+    Item,
+    NoRegistry,
+    Producer,
+    QueueFull,
+    RegistryError,
+    UnknownCollection,
+)
 from embedq.contract import EMBED_TASK, ENQUEUED_AT_HEADER, REGISTRY_KEY
 from tests.support.producers import Kind
 from tests.support.queued import Message, body, items, jobs, messages, register
@@ -157,16 +167,20 @@ def test_on_invalid_lets_the_good_ones_through(producer: Producer, redis_of_docs
 
 
 def test_an_error_of_the_iterable_loses_nothing(producer: Producer, redis_of_docs: redis.Redis) -> None:
-    """What a generator yielded before it failed is enqueued; its own error comes through."""
+    """What a generator yielded before it failed is enqueued; its own error comes through, another producer's
+    too."""
 
-    def failing() -> Iterator[Item]:
+    def failing(error: Exception) -> Iterator[Item]:
         yield Item("1", "text")
-        raise RuntimeError("the caller's")
+        raise error
 
     with pytest.raises(RuntimeError, match="the caller's"):
-        producer.enqueue_many("docs", failing())
+        producer.enqueue_many("docs", failing(RuntimeError("the caller's")))
+    with pytest.raises(BrokerUnavailable, match="another Redis") as refused:
+        producer.enqueue_many("docs", failing(BrokerUnavailable("another Redis")))
 
-    assert [item.id for item in items(redis_of_docs, "embedq.docs")] == ["1"]
+    assert refused.value.enqueued == 1
+    assert [item.id for item in items(redis_of_docs, "embedq.docs")] == ["1", "1"]
 
 
 def test_given_versions(producer: Producer, redis_of_docs: redis.Redis) -> None:
@@ -226,6 +240,14 @@ def test_no_registry_is_its_own_error(broker_url: str, kind: Kind) -> None:
         register(client)
         with pytest.raises(UnknownCollection, match="none yet"):
             producer.enqueue("docs", id="42", text="text")
+
+
+def test_a_registry_that_cannot_be_read(producer: Producer, redis_of_docs: redis.Redis) -> None:
+    """What a later version may publish is an error that says what to do."""
+    redis_of_docs.hset(REGISTRY_KEY, "docs", '{"model": "m", "dimensions": 3, "versions": "later"}')
+
+    with pytest.raises(RegistryError, match="upgrade embedq"):
+        producer.enqueue("docs", id="1", text="text")
 
 
 def test_without_the_check(broker_url: str, kind: Kind) -> None:
