@@ -316,6 +316,16 @@ def test_any_row_is_an_item_or_breaks_a_rule(row: dict[str, Any], metadata: tupl
         assert json.loads(json.dumps(item.metadata)) == item.metadata
 
 
+@pytest.mark.parametrize("columns", [(), ("metadata",)])
+def test_metadata_that_is_nested_without_end(columns: tuple[str, ...]) -> None:
+    """It breaks a rule, however deep it is."""
+    metadata = "[" * 900 + "]" * 900
+    row = {"id": "1", "text": "t", "metadata": {"deep": json.loads(metadata)}}
+
+    with pytest.raises(InvalidItem, match="metadata_too_deep"):
+        check_item(read_item(Mapping(metadata=columns).item(row)))
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

@@ -36,6 +36,7 @@ class Load:
         self._checkpoint = checkpoint
         self._items = iter(source)
         self._is_over = False
+        self._break: EmbedqError | None = None
 
     def go_on(self) -> None:
         """Begin where the checkpoint is. Raises ``EmbedqError`` where there is none that holds."""
@@ -68,11 +69,13 @@ class Load:
         position = self._source.position
         if self._checkpoint is not None and position is not None:
             self._checkpoint.write(position, self.enqueued, self._source.bad.count)
+        if self._break is not None:
+            raise self._break
 
     def _next_items(self, advance: Advance) -> Iterator[dict[str, Any]]:
         end = time.monotonic() + STRETCH_SECONDS
         for number in range(STRETCH_ITEMS):
-            item = next(self._items, None)
+            item = self._next_item()
             if item is None:
                 self._is_over = True
                 return
@@ -81,6 +84,14 @@ class Load:
             yield item
             if time.monotonic() > end:
                 return
+
+    def _next_item(self) -> dict[str, Any] | None:
+        """None at the end, and where the source breaks off, which is raised after what came before it."""
+        try:
+            return next(self._items, None)
+        except EmbedqError as error:
+            self._break = error
+            return None
 
     def _standing(self) -> str:
         source = self._source

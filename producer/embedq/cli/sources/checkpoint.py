@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
 
@@ -45,11 +46,12 @@ class Checkpoint:
     @property
     def exists(self) -> bool:
         """Whether a load was left, or is under way."""
-        return self._file is not None and self._file.exists()
+        # Unlike ``Path.exists`` it takes a folder that this user may not enter for one without it.
+        return self._file is not None and os.path.exists(self._file)  # noqa: PTH110
 
     def read(self) -> Reached:
         """How far the load was. Raises ``EmbedqError`` where none was left, or its source changed."""
-        if self._file is None or not self._file.exists():
+        if self._file is None or not self.exists:
             raise EmbedqError(
                 f"there is nothing to resume: no checkpoint {self._file}; the load has ended, or was another"
             )
@@ -74,9 +76,10 @@ class Checkpoint:
             self._go_without(error)
 
     def remove(self) -> None:
-        """The load has ended."""
+        """The load has ended. One that stays can only have nothing resumed."""
         if self._file is not None:
-            self._file.unlink(missing_ok=True)
+            with suppress(OSError):
+                self._file.unlink()
 
     def _go_without(self, error: OSError) -> None:
         reason = f"the checkpoint {self._file} cannot be written ({error.strerror})"

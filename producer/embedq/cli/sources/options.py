@@ -72,6 +72,6 @@ def asked(values: dict[str, Any]) -> Asked:
     found = Asked(**values)
     if (found.path is None) == (found.sql is None):
         raise click.UsageError("give a file, a directory, - for standard input, or a query with --sql")
-    if found.delimiter is not None and len(found.delimiter) != 1:
-        raise click.UsageError("--delimiter is one character")
+    if found.delimiter is not None and (len(found.delimiter) != 1 or found.delimiter in '"\r\n'):
+        raise click.UsageError("--delimiter is one character, neither a quote nor the end of a line")
     return found

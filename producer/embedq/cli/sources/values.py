@@ -11,6 +11,7 @@ from uuid import UUID
 
 import msgspec
 
+from embedq.contract import MAX_METADATA_DEPTH
 from embedq.errors import InvalidItem
 
 BETWEEN_COLUMNS = "\n\n"
@@ -71,11 +72,14 @@ def as_metadata(value: object, item_id: str) -> dict[str, Any] | None:
     return {str(key): as_json(each) for key, each in value.items()}
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: Any, depth: int = MAX_METADATA_DEPTH + 1) -> Any:
     """A column's value in metadata: times and UUIDs as strings, decimals as numbers.
 
-    What JSON has no word for stays as it is: the contract's rules refuse it, and say so.
+    What JSON has no word for stays as it is, and what is nested deeper than ``depth``: the contract's rules
+    refuse it, and say so.
     """
+    if depth == 0:
+        return value
     match value:
         case Decimal():
             return _as_number(value)
@@ -84,9 +88,9 @@ def as_json(value: Any) -> Any:
         case date() | time():
             return value.isoformat()
         case dict():
-            return {key: as_json(each) for key, each in value.items()}
+            return {key: as_json(each, depth - 1) for key, each in value.items()}
         case list() | tuple():
-            return [as_json(each) for each in value]
+            return [as_json(each, depth - 1) for each in value]
         case _:
             return value
 
