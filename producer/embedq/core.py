@@ -20,7 +20,10 @@ from embedq.tracing import Sending, sending
 
 
 class ProducerCore:
-    """One producer's rules, and what it remembers: registry, clock, queries. Safe to share."""
+    """One producer's rules, and what it remembers: registry, clock, queries. Safe to share.
+
+    ``clock`` gives its versions.
+    """
 
     def __init__(
         self, source: str | None, prefix: str, *, check: bool, limit: QueueLimit, cache: QueryCache
@@ -30,7 +33,7 @@ class ProducerCore:
         self._source = source
         self._prefix = prefix
         self._registry = Registry(prefix) if check else None
-        self._clock = BrokerClock()
+        self.clock = BrokerClock()
         self._limit = limit
         self._cache = cache
 
@@ -38,12 +41,11 @@ class ProducerCore:
         self, collection: str, lane: Lane, on_invalid: OnInvalid | None, sent: Sending
     ) -> Steps[Enqueueing]:
         """One call of ``enqueue_many``."""
-        if lane not in get_args(Lane) or lane == "query":
-            raise ConfigurationError(f"lane is {lane!r}; items are enqueued to 'live' or 'bulk'")
+        check_lane(lane)
         versions = yield from self._versions(collection)
         yield from self._measure_clock()
         outgoing = Outgoing(
-            self._clock,
+            self.clock,
             Packer(collection, self._source),
             collection,
             lane,
@@ -51,7 +53,7 @@ class ProducerCore:
             limit=self._limit,
             traceparent=sent.traceparent,
         )
-        return Enqueueing(outgoing, self._clock, versions, on_invalid)
+        return Enqueueing(outgoing, self.clock, versions, on_invalid)
 
     def embed_query(
         self, collection: str, text: str, deadline: Deadline, *, fresh: bool
@@ -64,7 +66,7 @@ class ProducerCore:
         yield from self._versions(collection)
         yield from self._measure_clock()
         with sending(collection, queue_name(collection, "query")) as sent:
-            vector = yield from ask(self._clock, collection, text, deadline, self._prefix, sent.traceparent)
+            vector = yield from ask(self.clock, collection, text, deadline, self._prefix, sent.traceparent)
         self._cache.put(collection, text, vector, asked_at)
         return vector
 
@@ -89,5 +91,11 @@ class ProducerCore:
         return None
 
     def _measure_clock(self) -> Steps[None]:
-        if self._clock.stale:
-            yield from self._clock.measure()
+        if self.clock.stale:
+            yield from self.clock.measure()
+
+
+def check_lane(lane: str) -> None:
+    """Refuse what is no lane of items. Raises ``ConfigurationError``."""
+    if lane not in get_args(Lane) or lane == "query":
+        raise ConfigurationError(f"lane is {lane!r}; items are enqueued to 'live' or 'bulk'")

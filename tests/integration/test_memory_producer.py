@@ -32,6 +32,14 @@ ODD: list[dict[str, Any]] = [
 ]
 
 
+class Awaited:
+    """Stands for a connection whose statements are awaited."""
+
+    async def execute(self, *_: Any) -> None:
+        """Nobody calls it."""
+        raise AssertionError("the caller's connection was used")
+
+
 @pytest.fixture
 def producer() -> MemoryProducer:
     """One that knows ``docs`` and ``rows``."""
@@ -110,6 +118,25 @@ def test_a_full_queue_and_a_redis_that_is_away() -> None:
         assert set(producer.texts("docs")) == {"3"}
 
 
+def test_what_a_transaction_enqueues(producer: MemoryProducer) -> None:
+    """It is recorded with the caller's connection, under the outbox's rules; Redis is not asked."""
+    transaction = object()
+    producer.enqueue("docs", id="1", text="first")
+    producer.memory.is_away = True
+    assert producer.enqueue_in(transaction, "docs", id="1", text="second", metadata={"k": [1]}) == 1
+    assert (
+        producer.enqueue_many_in(transaction, "rows", [{"id": "2", "text": "a", "version": 7}], "bulk") == 1
+    )
+    assert producer.delete_in(transaction, "docs", ["3"]) == 1
+    producer.memory.is_away = False
+    producer.enqueue("docs", id="3", text="back")
+
+    assert producer.texts("docs") == {"1": "second", "3": "back"}
+    assert producer.item("docs", "1").metadata == {"k": [1]}
+    assert [each.connection for each in producer.recorded] == [None, *[transaction] * 3, None]
+    assert producer.waiting("docs") == (2, 0)
+
+
 async def test_the_one_for_asyncio() -> None:
     """It records the same way, of asynchronous iterables too."""
     async with AsyncMemoryProducer(["docs"], dimensions=3) as producer:
@@ -117,7 +144,9 @@ async def test_the_one_for_asyncio() -> None:
         await producer.delete("docs", ["0"])
         vector = await producer.embed_query("docs", "a")
 
-    assert len(producer.texts("docs")) == 299
+        assert await producer.enqueue_in(Awaited(), "docs", id="0", text="b") == 1
+
+    assert len(producer.texts("docs")) == 300
     assert list(vector) == vector_of("a", 3).tolist()
 
 

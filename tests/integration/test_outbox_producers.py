@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import django
@@ -16,6 +16,7 @@ from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
 import embedq
 from embedq import ConfigurationError, InvalidItem, Item, OutboxUnavailable, Producer, UnknownCollection
+from embedq.testing import MemoryProducer
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
@@ -226,6 +227,43 @@ def test_a_producers_source_is_kept(owner: Connection) -> None:
         *((str(number), "shop") for number in range(1, 5)),
         ("5", "web"),
     ]
+
+
+def test_a_producer_that_records_does_likewise(owner: Connection) -> None:
+    """It takes and refuses what a database does, in the same words."""
+    recording = MemoryProducer(["docs"], given=["numbered"], source="shop")
+    with Producer("redis://nowhere.invalid", source="shop") as real:
+        theirs = [outcome(call, real, owner) for call in CALLS]
+    ours = [outcome(call, recording, None) for call in CALLS]
+
+    assert ours == theirs
+    assert rows(owner) == [
+        (item.id, item.text, item.metadata, source, lane == "bulk")
+        for _, lane, item, source, _ in recording.recorded
+    ]
+
+
+ONE: Mapping[str, Any] = {"id": "1", "text": "one"}
+CALLS: list[Callable[[Producer, object], int]] = [
+    lambda producer, by: producer.enqueue_in(by, "docs", **ONE, metadata={"lang": "en"}, lane="bulk"),
+    lambda producer, by: producer.enqueue_in(by, "dcos", **ONE),
+    lambda producer, by: producer.enqueue_in(by, "docs", **ONE, version=1),
+    lambda producer, by: producer.enqueue_in(by, "numbered", **ONE),
+    lambda producer, by: producer.enqueue_in(by, "numbered", **ONE, version=1),
+    lambda producer, by: producer.enqueue_many_in(by, "docs", [ONE], lane="query"),
+    lambda producer, by: producer.enqueue_many_in(by, "docs", [*[ONE] * 1000, {**ONE, "version": 1}]),
+    lambda producer, by: producer.enqueue_many_in(by, "docs", [*[ONE] * 2, {"id": "2"}]),
+    lambda producer, by: producer.delete_in(by, "docs", "42"),
+    lambda producer, by: producer.delete_in(by, "docs", ["42"]),
+]
+
+
+def outcome(call: Callable[[Producer, object], int], producer: Producer, connection: object) -> object:
+    """What a call returns, or the error that it raises."""
+    try:
+        return call(producer, connection)
+    except embedq.EmbedqError as error:
+        return type(error), str(error), getattr(error, "enqueued", None)
 
 
 def test_thousands(owner: Connection, database_url: str) -> None:

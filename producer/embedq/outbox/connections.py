@@ -32,7 +32,8 @@ def runner(connection: Any) -> Run:
     Raises ``ConfigurationError`` for what is no connection that embedq knows, or not one of Postgres.
     """
     libraries = {kind.__module__.partition(".")[0] for kind in type(connection).__mro__}
-    if "psycopg" in libraries and hasattr(connection, "execute"):
+    # embedq's own is that of a producer that records, in tests.
+    if libraries & {"psycopg", "embedq"} and hasattr(connection, "execute"):
         return _running(connection, _statement())
     if "sqlalchemy" in libraries and hasattr(connection, "execute"):
         return _by_sqlalchemy(connection)

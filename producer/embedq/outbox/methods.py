@@ -42,7 +42,7 @@ class OutboxMethods:
     ) -> int: ...
     def enqueue_in(self, connection: object, collection: str, **item: Any) -> int | Awaitable[int]:
         """Enqueue one item in the connection's transaction, as ``embedq.enqueue_in``."""
-        return enqueue_in(connection, collection, source=self.source, **item)
+        return enqueue_in(self._by(connection), collection, source=self.source, **item)
 
     @overload
     def enqueue_many_in(  # type: ignore[overload-overlap] # whatever is not awaited comes second
@@ -74,7 +74,9 @@ class OutboxMethods:
         on_invalid: OnInvalid | None = None,
     ) -> int | Awaitable[int]:
         """Enqueue any number of items in the connection's transaction, as ``embedq.enqueue_many_in``."""
-        return enqueue_many_in(connection, collection, items, lane, source=self.source, on_invalid=on_invalid)
+        return enqueue_many_in(
+            self._by(connection), collection, items, lane, source=self.source, on_invalid=on_invalid
+        )
 
     @overload
     def delete_in(  # type: ignore[overload-overlap] # whatever is not awaited comes second
@@ -88,4 +90,8 @@ class OutboxMethods:
         self, connection: object, collection: str, ids: Iterable[str], version: int | None = None
     ) -> int | Awaitable[int]:
         """Enqueue deletes in the connection's transaction, as ``embedq.delete_in``."""
-        return delete_in(connection, collection, ids, version, source=self.source)
+        return delete_in(self._by(connection), collection, ids, version, source=self.source)
+
+    def _by(self, connection: object) -> object:
+        """The connection that it is done by: the caller's, unless it is only recorded."""
+        return connection

@@ -29,6 +29,8 @@ class Recorded(NamedTuple):
     lane: Lane
     item: Item
     source: str | None
+    connection: object = None
+    """Whose transaction it was enqueued in; None where it went to Redis."""
 
 
 class Memory:
@@ -43,7 +45,7 @@ class Memory:
         self.messages: Counter[str] = Counter()
         """How many there are of each queue."""
         self.is_away = False
-        self._collections = collections
+        self.collections = collections
         self._answer = answer
         self._replies: dict[str, bytes] = {}
 
@@ -63,9 +65,7 @@ class Memory:
     def _command(self, name: Any, *words: Any) -> object:
         match name:
             case "HGETALL":
-                registry = {
-                    key.encode(): msgspec.json.encode(each) for key, each in self._collections.items()
-                }
+                registry = {key.encode(): msgspec.json.encode(each) for key, each in self.collections.items()}
                 return {b"": b"1", **registry}
             case "TIME":
                 return divmod(time.time_ns() // 1_000, 1_000_000)

@@ -10,6 +10,7 @@ from embedq.base import ProducerBase
 from embedq.contract import Item, Lane, Query, Registered
 from embedq.producer import Producer
 from embedq.testing.memory import AsyncMemoryBroker, Memory, MemoryBroker, Recorded
+from embedq.testing.memory_outbox import MemoryOutbox
 
 _URL = "redis://memory"
 
@@ -20,6 +21,9 @@ class Recording(ProducerBase):
     It knows ``collections``, whose versions the clock gives, and those of ``given``, which take the caller's;
     every other one is unknown. Further settings are a producer's; ``key_prefix`` changes nothing.
     ``embed_query`` answers ``embedq.testing.vector_of(text, dimensions)``, which needs ``embedq[testing]``.
+
+    What ``enqueue_in`` and its like are given is recorded, too, at once: the connection is not used, and its
+    commit or rollback not seen.
     """
 
     def __init__(
@@ -32,6 +36,8 @@ class Recording(ProducerBase):
     ) -> None:
         super().__init__(_URL, **{**settings, "key_prefix": ""})
         self.memory = _memory(collections, given, dimensions)
+        MemoryBroker(self.memory).run(self._core.clock.measure())
+        self._outbox = MemoryOutbox(self.memory, self._core.clock)
 
     @property
     def recorded(self) -> list[Recorded]:
@@ -51,15 +57,15 @@ class Recording(ProducerBase):
 
     def item(self, collection: str, item_id: str) -> Item:
         """The newest item of an id, by its version. Raises ``AssertionError`` where there is none."""
-        found = [item for item in self.items(collection) if item.id == item_id]
-        if not found:
-            ids = ", ".join(sorted({repr(item.id) for item in self.items(collection)})) or "none"
+        newest = self._newest(collection)
+        if item_id not in newest:
+            ids = ", ".join(map(repr, sorted(newest))) or "none"
             raise AssertionError(f"no item {item_id!r} was enqueued to {collection}; enqueued: {ids}")
-        return max(found, key=lambda item: item.version or 0)
+        return newest[item_id]
 
     def texts(self, collection: str) -> dict[str, str]:
         """The text of each id, as it would be stored: the newest, and none of what was deleted."""
-        newest = (self.item(collection, item_id) for item_id in {item.id for item in self.items(collection)})
+        newest = self._newest(collection).values()
         return {item.id: item.text for item in newest if item.text is not None}
 
     def forget(self) -> None:
@@ -68,12 +74,20 @@ class Recording(ProducerBase):
         self.memory.queries.clear()
         self.memory.messages.clear()
 
+    def _by(self, connection: object) -> object:
+        return self._outbox.connection(connection)
+
+    def _newest(self, collection: str) -> dict[str, Item]:
+        newest: dict[str, Item] = {}
+        for item in self.items(collection):
+            other = newest.setdefault(item.id, item)
+            if (item.version or 0) > (other.version or 0):
+                newest[item.id] = item
+        return newest
+
 
 class MemoryProducer(Recording, Producer):
-    """A ``Producer`` that records; ``Recording`` explains the settings.
-
-    ``enqueue_in`` and its like write to the caller's database, as every producer's do.
-    """
+    """A ``Producer`` that records; ``Recording`` explains the settings."""
 
     def __init__(self, collections: Iterable[str], **settings: Any) -> None:
         super().__init__(collections, **settings)
