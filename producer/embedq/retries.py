@@ -66,13 +66,13 @@ class Attempts:
             )
         if _is_connection_loss(error):
             return BrokerUnavailable(
-                f"Redis at {self._where} did not answer {self._so_long} ({type(error).__name__}): "
+                f"Redis at {self._where} did not answer {self._so_long} ({_reason(error)}): "
                 "start it, or check EMBEDQ_BROKER_URL; what was being enqueued may or may not have arrived, "
                 "enqueueing it again is safe"
             )
         return BrokerUnavailable(
-            f"Redis at {self._where} refused a command ({code}): check its memory, this user's "
-            "rights and the password in EMBEDQ_BROKER_URL"
+            f"Redis at {self._where} refused a command ({code}): check its memory and disk, this "
+            "user's rights and the password in EMBEDQ_BROKER_URL"
         )
 
 
@@ -105,6 +105,12 @@ def _code(error: Exception) -> str:
     first = str(error).rpartition("caused error: ")[2].partition(" ")[0]
     name = type(error).__name__
     return first if first.isalpha() and first.isupper() else _CODES.get(name, name)
+
+
+def _reason(error: Exception) -> str:
+    """Why there is no connection: what the network or TLS said, where redis-py has wrapped it."""
+    said = error.__context__ if isinstance(error.__context__, OSError) else error
+    return type(said).__name__
 
 
 def _without_arguments(error: Exception) -> Exception | None:
