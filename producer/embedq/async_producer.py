@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -9,7 +10,7 @@ from typing import Any, Self, TypeVar
 from embedq.address import Address
 from embedq.async_broker import AsyncBroker
 from embedq.base import ProducerBase, check_ids, delete
-from embedq.contract import Item, Lane, queue_name
+from embedq.contract import MAX_ITEMS, Item, Lane, queue_name
 from embedq.enqueueing import OnInvalid
 from embedq.query import Deadline, QueryVector
 from embedq.tracing import sending
@@ -105,10 +106,12 @@ class AsyncProducer(ProducerBase):
 
 
 async def _each(values: AsyncIterable[T] | Iterable[T]) -> AsyncIterator[T]:
-    """The values of either kind of iterable."""
+    """The values of either kind of iterable. Of one that never waits others have their turns in between."""
     if isinstance(values, AsyncIterable):
         async for value in values:
             yield value
-    else:
-        for value in values:
-            yield value
+        return
+    for number, value in enumerate(values, 1):
+        yield value
+        if number % MAX_ITEMS == 0:
+            await asyncio.sleep(0)

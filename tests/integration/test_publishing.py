@@ -199,6 +199,34 @@ async def test_asynchronous_iterables(broker_url: str, client: redis.Redis) -> N
     assert [item.id for item in items(client, "embedq.docs")] == ["0", "1", "0", "0"]
 
 
+async def test_a_long_list_leaves_turns_to_others(broker_url: str, client: redis.Redis) -> None:
+    """What is packed before the first answer of Redis is waited for does not hold up the loop."""
+    turns: list[int] = []
+    ticks = 0
+
+    def read() -> Iterator[Item]:
+        for number in range(2_560):
+            if number == 2_559:
+                turns.append(ticks)
+            yield Item(str(number), "text")
+
+    async def tick() -> None:
+        nonlocal ticks
+        while True:
+            ticks += 1
+            await asyncio.sleep(0)
+
+    async with AsyncProducer(broker_url) as producer:
+        await producer.enqueue("docs", id="first", text="text")
+        ticking = asyncio.create_task(tick())
+        ticks = 0
+        assert await producer.enqueue_many("docs", read()) == 2_560
+        ticking.cancel()
+
+    assert turns[0] >= 9
+    assert client.llen("embedq.docs") == 11
+
+
 async def test_tasks_share_a_producer(broker_url: str, client: redis.Redis) -> None:
     """Four hundred at once: nothing is lost, no version is given twice."""
     async with AsyncProducer(broker_url) as producer:
@@ -265,6 +293,6 @@ async def test_an_unreachable_broker_does_not_block_the_loop() -> None:
         while not call.done():
             await asyncio.sleep(0.01)
             turns += 1
-        with pytest.raises(BrokerUnavailable):
+        with pytest.raises(BrokerUnavailable, match="ConnectionRefusedError"):
             await call
     assert turns > 50
