@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from typing import get_args
 
 from embedq.clock import BrokerClock
 from embedq.contract import UNACKED_KEY, Lane, Versions, is_collection_name, queue_name
@@ -97,5 +96,5 @@ class ProducerCore:
 
 def check_lane(lane: str) -> None:
     """Refuse what is no lane of items. Raises ``ConfigurationError``."""
-    if lane not in get_args(Lane) or lane == "query":
+    if lane not in ("live", "bulk"):
         raise ConfigurationError(f"lane is {lane!r}; items are enqueued to 'live' or 'bulk'")

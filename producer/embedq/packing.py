@@ -30,12 +30,9 @@ class Packer:
         if source is not None:
             head["source"] = source
         self._head = msgspec.json.encode(head)[:-1] + b',"items":['
+        self._empty_bytes = len(self._head) + len(b"]}")
         self._items: list[bytes] = []
         self._bytes = self._empty_bytes
-
-    @property
-    def _empty_bytes(self) -> int:
-        return len(self._head) + len(b"]}")
 
     def add(self, item_id: str, encoded: bytes) -> PackedJob | None:
         """Take an item; the job before it where the item did not fit any more.

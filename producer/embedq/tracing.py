@@ -48,9 +48,11 @@ _UNTRACED = nullcontext(Sending())
 def sending(collection: str, queue: str) -> AbstractContextManager[Sending]:
     """The span of one call of the producer.
 
-    Who traces has imported OpenTelemetry before; else it is not looked for.
+    Who traces has imported OpenTelemetry before; else it is not looked for. redis-py imports it where it is
+    installed, so that it may be there and nobody traces.
     """
-    if "opentelemetry.trace" not in sys.modules:
+    trace = sys.modules.get("opentelemetry.trace")
+    if trace is None or isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider):
         return _UNTRACED
     return _traced(collection, queue)
 
