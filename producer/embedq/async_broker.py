@@ -21,6 +21,7 @@ T = TypeVar("T")
 
 MAX_CONNECTIONS = 100
 """Connections of one producer: commands beyond them wait for one. A query holds one until it is answered."""
+_LIMITS = {"max_connections": MAX_CONNECTIONS, "timeout": None}
 
 
 class AsyncBroker:
@@ -93,21 +94,25 @@ class AsyncBroker:
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
 
-        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0)}
+        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), **_LIMITS}
         if self._address.scheme == "sentinel":
-            from redis.asyncio.sentinel import Sentinel
-
-            sentinel: Any = Sentinel
-            masters = sentinel(self._address.sentinels, **self._address.options, **options)
-            master: redis.asyncio.Redis = masters.master_for(**self._address.master)
-            return master
-        pool = self._address.open(
-            redis.asyncio.BlockingConnectionPool.from_url,
-            max_connections=MAX_CONNECTIONS,
-            timeout=None,
-            **options,
-        )
+            return _master(self._address, options)
+        pool = self._address.open(redis.asyncio.BlockingConnectionPool.from_url, **options)
         return redis.asyncio.Redis(connection_pool=pool)
+
+
+def _master(address: Address, options: dict[str, Any]) -> redis.asyncio.Redis:
+    """A client of the master that Sentinels name."""
+    from redis.asyncio import BlockingConnectionPool
+    from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+
+    class Pool(SentinelConnectionPool, BlockingConnectionPool):
+        """Of connections to the master, which are waited for."""
+
+    sentinel: Any = Sentinel
+    masters = sentinel(address.sentinels, **address.options, **options)
+    master: redis.asyncio.Redis = masters.master_for(**address.master, connection_pool_class=Pool)
+    return master
 
 
 async def _execute(client: Any, step: Step) -> object:

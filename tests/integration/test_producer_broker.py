@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import select
 import socket
@@ -9,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -18,7 +20,7 @@ from celery import Celery
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from embedq import BrokerUnavailable, ConfigurationError, Item, Producer
+from embedq import AsyncProducer, BrokerUnavailable, ConfigurationError, Item, Producer, QueryTimeout
 from embedq.contract import EMBED_TASK
 from embedq_worker.embedded.valkey import Valkey
 from tests.support.producers import Kind
@@ -246,3 +248,25 @@ def test_sentinels_name_the_master(sentinel: int, client: redis.Redis, kind: Kin
         producer.enqueue("docs", id="1", text="text")
 
     assert [item.id for item in items(client, "embedq.docs")] == ["1"]
+
+
+async def test_tasks_wait_for_connections_to_the_master(
+    sentinel: int, client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do without Sentinels: nobody is refused for there being too many."""
+    monkeypatch.setattr("embedq.retries.RETRY_SECONDS", 0)
+    async with AsyncProducer(f"sentinel://127.0.0.1:{sentinel}/0?master_name=mymaster") as producer:
+        await producer.enqueue("docs", id="first", text="text")
+        await asyncio.gather(*(producer.enqueue("docs", id=str(n), text="text") for n in range(150)))
+        assert len(client.client_list()) < 120
+
+    assert client.llen("embedq.docs") == 151
+
+
+def test_many_threads_ask_at_once(broker_url: str, client: redis.Redis) -> None:  # noqa: ARG001 # the registry
+    """Each has a connection of its own while it waits, however many there are."""
+    with Producer(broker_url) as producer, ThreadPoolExecutor(120) as pool:
+        asked = [pool.submit(producer.embed_query, "docs", "text", timeout=1.5) for _ in range(120)]
+        errors = {type(each.exception()) for each in asked}
+
+    assert errors == {QueryTimeout}
