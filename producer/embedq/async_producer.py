@@ -9,9 +9,9 @@ from typing import Any, Self, TypeVar
 
 from embedq.address import Address
 from embedq.async_broker import AsyncBroker
-from embedq.base import ProducerBase, check_ids, delete
+from embedq.base import ProducerBase
 from embedq.contract import MAX_ITEMS, Item, Lane, queue_name
-from embedq.enqueueing import OnInvalid
+from embedq.items import OnInvalid, check_ids, delete
 from embedq.query import Deadline, QueryVector
 from embedq.tracing import sending
 

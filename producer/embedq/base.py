@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
-from typing import Any
 
 from embedq.address import Address
 from embedq.core import ProducerCore
-from embedq.errors import ConfigurationError, InvalidItem
+from embedq.errors import ConfigurationError
 from embedq.outbox import OutboxMethods
 from embedq.query_cache import QueryCache
 from embedq.queue_limit import QueueLimit, WhenFull
@@ -69,19 +67,3 @@ class ProducerBase(OutboxMethods):
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self._address!r} source={self.source!r}>"
-
-
-def check_ids(ids: object) -> None:
-    """Refuse one string in place of several ids. Raises ``InvalidItem``."""
-    if isinstance(ids, str | bytes):
-        raise InvalidItem(None, "ids_type", "delete takes several ids; give a list, such as ['42']")
-
-
-def deletes(ids: Iterable[str], version: int | None) -> Iterator[dict[str, Any]]:
-    """The items that delete ids."""
-    return (delete(each, version) for each in ids)
-
-
-def delete(item_id: str, version: int | None) -> dict[str, Any]:
-    """The item that deletes an id."""
-    return {"id": item_id, "version": version, "deleted": True}

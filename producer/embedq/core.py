@@ -6,8 +6,9 @@ import time
 
 from embedq.clock import BrokerClock
 from embedq.contract import UNACKED_KEY, Lane, Versions, is_collection_name, queue_name
-from embedq.enqueueing import Enqueueing, OnInvalid
+from embedq.enqueueing import Enqueueing
 from embedq.errors import ConfigurationError
+from embedq.items import OnInvalid
 from embedq.outgoing import Outgoing
 from embedq.packing import Packer
 from embedq.query import Deadline, QueryVector, ask, check_query
@@ -27,8 +28,10 @@ class ProducerCore:
     def __init__(
         self, source: str | None, prefix: str, *, check: bool, limit: QueueLimit, cache: QueryCache
     ) -> None:
-        if source is not None and not 0 < len(source) <= 200:
-            raise ConfigurationError(f"source has {len(source)} characters; give 1 to 200")
+        if source is not None and not (0 < len(source) <= 200 and source.isprintable()):
+            raise ConfigurationError(
+                f"source has {len(source)} characters; give 1 to 200 that can be printed"
+            )
         self._source = source
         self._prefix = prefix
         self._registry = Registry(prefix) if check else None

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from embedq.clock import BrokerClock
 from embedq.contract import Versions
 from embedq.errors import BrokerUnavailable, InvalidItem, QueueFull
-from embedq.items import encode_item, read_item, settle_version
+from embedq.items import OnInvalid, encode_item, read_item, settle_version
 from embedq.outgoing import Outgoing
 from embedq.steps import Steps
-
-OnInvalid = Callable[[InvalidItem], None]
 
 
 class Enqueueing:

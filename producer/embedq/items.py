@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -10,6 +10,8 @@ import msgspec
 from embedq.contract import MAX_ID_LENGTH, MAX_VERSION, Item, Versions, check_item
 from embedq.errors import InvalidItem
 
+OnInvalid = Callable[[InvalidItem], None]
+"""Is given an item that breaks a rule, in place of the caller, and the rest goes on."""
 _FIELDS = frozenset(Item.__struct_fields__)
 _encoder = msgspec.json.Encoder()
 
@@ -57,6 +59,17 @@ def encode_item(item: Item) -> bytes:
     except (TypeError, ValueError, RecursionError, OverflowError):
         # The foreign message may quote the value; its place is enough.
         raise InvalidItem(item.id, "metadata_not_json", "its metadata cannot be written as JSON") from None
+
+
+def delete(item_id: str, version: int | None) -> dict[str, Any]:
+    """The item that deletes an id, to be read like any other."""
+    return {"id": item_id, "version": version, "deleted": True}
+
+
+def check_ids(ids: object) -> None:
+    """Refuse one string in place of several ids. Raises ``InvalidItem``."""
+    if isinstance(ids, str | bytes):
+        raise InvalidItem(None, "ids_type", "delete takes several ids; give a list, such as ['42']")
 
 
 def _from_mapping(value: object) -> Item:

@@ -7,10 +7,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from embedq.address import Address
-from embedq.base import ProducerBase, check_ids, deletes
+from embedq.base import ProducerBase
 from embedq.broker import Broker
 from embedq.contract import Item, Lane, queue_name
-from embedq.enqueueing import OnInvalid
+from embedq.items import OnInvalid, check_ids, delete
 from embedq.query import Deadline, QueryVector
 from embedq.tracing import sending
 
@@ -83,7 +83,7 @@ class Producer(ProducerBase):
         Raises as ``enqueue_many`` does.
         """
         check_ids(ids)
-        return self.enqueue_many(collection, deletes(ids, version))
+        return self.enqueue_many(collection, (delete(each, version) for each in ids))
 
     def embed_query(
         self, collection: str, text: str, timeout: float = 10.0, *, fresh: bool = False

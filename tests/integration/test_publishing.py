@@ -170,6 +170,7 @@ def test_many_producers_keep_the_limit_exactly(broker_url: str, client: redis.Re
         {"query_cache_size": -1},
         {"query_cache_seconds": 0},
         {"source": ""},
+        {"source": "shop\0"},
     ],
     ids=lambda settings: next(iter(settings)),
 )

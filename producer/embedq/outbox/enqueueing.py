@@ -8,8 +8,9 @@ from typing import Any, Protocol, cast, overload
 
 from embedq.contract import Item, Lane, is_collection_name
 from embedq.errors import ConfigurationError, InvalidItem
+from embedq.items import OnInvalid, check_ids, delete
 from embedq.outbox.connections import Run, is_asynchronous, runner
-from embedq.outbox.rows import OnInvalid, Rows, rows_of
+from embedq.outbox.rows import Rows, rows_of
 
 Items = Iterable[Item | Mapping[str, Any]]
 
@@ -145,10 +146,8 @@ def delete_in(
 
     Ids that do not exist are no error. Raises as ``enqueue_many_in`` does.
     """
-    if isinstance(ids, str | bytes):
-        raise InvalidItem(None, "ids_type", "delete takes several ids; give a list, such as ['42']")
-    deletes = ({"id": each, "version": version, "deleted": True} for each in ids)
-    return enqueue_many_in(connection, collection, deletes, source=source)
+    check_ids(ids)
+    return enqueue_many_in(connection, collection, (delete(each, version) for each in ids), source=source)
 
 
 def _send(run: Run, batches: Iterator[Rows]) -> int:

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Iterable, Mapping
 from typing import Any, overload
 
 from embedq.contract import Lane
+from embedq.items import OnInvalid
 from embedq.outbox.enqueueing import Asynchronous, Items, delete_in, enqueue_in, enqueue_many_in
-from embedq.outbox.rows import OnInvalid
 
 
 class OutboxMethods:

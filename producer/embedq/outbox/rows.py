@@ -9,15 +9,13 @@ import msgspec
 
 from embedq.contract import MAX_VERSION, Item, Lane, check_item
 from embedq.errors import InvalidItem
-from embedq.items import encode_item, read_item
+from embedq.items import OnInvalid, encode_item, read_item
 from embedq.packing import Packer
 
 MAX_ROWS = 1000
 """Items of one statement. Fewer cost a round trip more often, many more wait for their array in memory."""
 MAX_BYTES = 4 << 20
 """Bytes of one statement's items, as JSON, after which it takes no more."""
-
-OnInvalid = Callable[[InvalidItem], None]
 
 
 class Rows:
