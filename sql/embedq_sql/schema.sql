@@ -338,7 +338,7 @@ COMMENT ON COLUMN embedq.drift_vector.latest IS 'Likewise, of the last check; it
 -- registry is read by a snapshot that may be older.
 CREATE FUNCTION embedq.check_generation(collection_id integer, held integer, generation integer)
 RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog
 AS $$
 DECLARE
     named text := 'the collection';  -- to whom may not read the registry it says no more
@@ -388,7 +388,8 @@ COMMENT ON FUNCTION embedq.use_settings IS 'Sets settings for the rest of the tr
 -- What functions of collections set whose body is parsed when it runs: hence the search path, of Postgres' own names and
 -- pgvector's. An index scan may give more than hnsw.ef_search rows, and the planner is kept to an index that there is: that long
 -- vectors are stored apart from their rows, and cost far more to read, it does not know. No plan is kept, for it would outlive
--- the settings.
+-- the settings. None is compiled (jit), which takes longer than many a search: before Postgres 18 a scan that is switched off,
+-- and taken where there is no index, was so dear by the planner's reckoning that this seemed worth it.
 CREATE FUNCTION embedq.use_index(path text)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -396,14 +397,14 @@ AS $$
 BEGIN
     RETURN embedq.use_settings(jsonb_build_object(
         'search_path', path, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
-        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
+        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean, 'jit', 'off'));
 END
 $$;
 COMMENT ON FUNCTION embedq.use_index IS 'Sets what a search through an index needs for the rest of the transaction and returns what the settings were, as use_settings does.';
 
 CREATE FUNCTION embedq.refuse_filter(collection text)
 RETURNS boolean
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog
 AS $$
 BEGIN
     RAISE feature_not_supported USING
@@ -444,10 +445,10 @@ BEGIN
             registered.table_schema, registered.name || '_search_where') USING query, filter, k, generation;
         RETURN;
     END IF;
-    -- An HNSW scan ends after hnsw.ef_search rows (40), fewer than k may ask for, unless it may go on. And the planner does
-    -- not know that long vectors are stored apart from their rows, and cost far more to read.
+    -- An HNSW scan ends after hnsw.ef_search rows (40), fewer than k may ask for, unless it may go on. The rest is as in use_index.
     before := embedq.use_settings(jsonb_build_object(
-        'hnsw.iterative_scan', 'strict_order', 'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
+        'hnsw.iterative_scan', 'strict_order', 'enable_seqscan', NOT current_setting('enable_indexscan')::boolean,
+        'jit', 'off'));
     asked := format('SELECT ARRAY(SELECT ROW(found.*)::embedq.hit FROM %I.%I($1, $2, $3) AS found)',
         registered.table_schema, registered.name || '_search');
     EXECUTE asked INTO hits USING query, k, generation;
@@ -551,9 +552,10 @@ BEGIN
     WHILE cardinality(picks) < least(k, cardinality(candidates)) LOOP
         SELECT each.number INTO pick
         FROM unnest(to_query, to_picks) WITH ORDINALITY AS each (to_query, to_picks, number)
-        WHERE each.number <> ALL (picks)
+        WHERE each.number <> ALL (picks) AND each.to_query < 'NaN'
         ORDER BY lambda * (1 - each.to_query) - (1 - lambda) * (1 - coalesce(each.to_picks, 1)) DESC, each.number
         LIMIT 1;
+        EXIT WHEN NOT FOUND;  -- what is left has no distance: null, or a vector of zeros (NaN)
         picks := picks || pick;
         SELECT array_agg(least(each.before, each.to_pick) ORDER BY each.number) INTO to_picks
         FROM unnest(to_picks, embedq.cosine_distances(candidates, candidates[pick]))
@@ -902,7 +904,10 @@ DECLARE
 BEGIN
     PERFORM embedq.check_generation(registered.id, registered.generation, generation) WHERE generation IS NOT NULL;
     SELECT current.* INTO chosen FROM embedq.current_clustering(registered, name) AS current;
-    RETURN QUERY SELECT near.cluster, near.distance FROM embedq.nearest_centroids(query, chosen.centroids, k) AS near;
+    RETURN QUERY
+        SELECT near.cluster, near.distance
+        FROM embedq.nearest_centroids(query, chosen.centroids, k) AS near
+        WHERE near.distance < 'NaN';  -- a vector that is null or of zeros is near to none
 END
 $$;
 COMMENT ON FUNCTION embedq.nearest_clusters IS 'The k clusters whose centroids are nearest to a vector, nearest first. With the vector''s generation, one of another model is refused.';

@@ -226,6 +226,9 @@ def test_vector_finds_its_cluster(connection: Connection) -> None:
 
     assert {found[0][0]} == labels(connection)["2"]
     assert found[0][1] < 0.1 < found[1][1]
+    for nothing in (None, "[0,0,0,0]"):
+        asked = "SELECT FROM embedq.nearest_clusters('docs', 'topics', %s)"
+        assert rows(connection, asked, nothing) == []
 
 
 def test_chunks_have_labels_of_their_own(connection: Connection) -> None:

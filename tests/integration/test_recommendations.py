@@ -150,6 +150,16 @@ def test_diverse_rows_differ(connection: Connection, docs: Collection) -> None:
         rows(connection, pick, literal(angle(20)), 1.5)
 
 
+def test_nothing_is_picked_among_nothing(connection: Connection, docs: Collection) -> None:
+    """However many are asked for; what has no distance to the query, or to anything, is nothing."""
+    pick = "SELECT embedq.mmr('[1,0,0]', %s::vector[], 1000000000)"
+
+    assert rows(connection, pick, None) == [([],)]
+    assert rows(connection, pick, ["[0,1,0]", None, "[0,0,0]", "[1,0,0]"]) == [([4, 1],)]
+    assert rows(connection, "SELECT embedq.mmr(NULL, ARRAY['[0,1,0]']::vector[], 1)") == [([],)]
+    assert rows(connection, f"SELECT FROM {docs.name}_diverse('[1,0,0]', 1000000000)") == []  # ours
+
+
 @FEW
 @given(
     seed=st.integers(0, 2**32),

@@ -154,6 +154,18 @@ def test_an_order_that_the_index_does_not_serve_reads_every_row(connection: Conn
     assert "Seq Scan on docs" in made
 
 
+@pytest.mark.parametrize("call", ["docs_search($q, 5)", "docs_search($q, 5, 1)", "docs_outliers()"])
+def test_other_processes_help_to_read_every_row(connection: Connection, call: str) -> None:
+    """As with the query written out: a function that is inlined forbids no parallel plan."""
+    with rolled_back(connection):
+        connection.execute(
+            "SET LOCAL enable_indexscan = off; SET LOCAL min_parallel_table_scan_size = 0;"
+            "SET LOCAL parallel_setup_cost = 0; SET LOCAL parallel_tuple_cost = 0"
+        )
+        assert "Workers Planned" in plan(connection, f"SELECT id FROM {call}")  # noqa: S608 # of this file
+        assert connection.execute(all_of(call)).fetchone()
+
+
 @pytest.mark.parametrize(
     ("call", "expected"),
     [
@@ -294,11 +306,21 @@ def test_words_are_found_by_their_index(connection: Connection, is_indexed: bool
     assert any(row[7] == 1 for row in found)
 
 
+def test_no_plan_is_compiled(connection: Connection) -> None:
+    """Before 18 Postgres took what is switched off for very dear, and compiled searches without an index."""
+    with rolled_back(connection):
+        connection.execute("SET LOCAL jit = on")
+        connection.execute("SELECT embedq.use_index('pg_catalog, public')")
+
+        assert connection.execute("SHOW jit").fetchone() == ("off",)
+
+
 def test_settings_are_as_before(connection: Connection) -> None:
     """Whatever the functions set for themselves, the rest of the transaction sees the session's own."""
     named = "SELECT name, setting FROM pg_settings ORDER BY name"
     with rolled_back(connection):
         connection.execute("SET LOCAL hnsw.ef_search = 33; SET LOCAL search_path = pg_catalog")
+        connection.execute("SET LOCAL jit = on")
         before = connection.execute(named).fetchall()
         for call in (
             "embedq.search('docs', $q, 5)",

@@ -71,11 +71,15 @@ def test_operators_of_somebody_else_are_not_used(connection: Connection) -> None
         "CREATE OPERATOR public.- (FUNCTION = caught, LEFTARG = integer, RIGHTARG = float8);"
         "CREATE OPERATOR public./ (FUNCTION = caught, LEFTARG = integer, RIGHTARG = float8);"
         "CREATE OPERATOR public.> (FUNCTION = caught, LEFTARG = float8, RIGHTARG = integer);"
-        "CREATE OPERATOR public.>= (FUNCTION = caught_too, LEFTARG = float8, RIGHTARG = numeric)"
+        "CREATE OPERATOR public.>= (FUNCTION = caught_too, LEFTARG = float8, RIGHTARG = numeric);"
+        "CREATE FUNCTION caught_so(float8, integer) RETURNS boolean RETURN caught_too($1, $2);"
+        "CREATE OPERATOR public.>= (FUNCTION = caught_so, LEFTARG = float8, RIGHTARG = integer);"
+        "CREATE FUNCTION caught_so(real, integer) RETURNS boolean RETURN caught_too($1, $2);"
+        "CREATE OPERATOR public.> (FUNCTION = caught_so, LEFTARG = real, RIGHTARG = integer)"
     )
 
     rows(connection, "SELECT embedq.make_clustering('docs', 'topics', 2)")
-    for call in CALLS:
+    for call in (*CALLS, "docs_hybrid({}, 'text')", 'docs_search_where({}, \'{{"label": "a"}}\')'):
         connection.execute(sql.SQL("SELECT * FROM {}").format(sql.SQL(call).format(sql.SQL("'[1,0,0]'"))))
 
 

@@ -89,9 +89,10 @@ BEGIN
     WHILE cardinality(picks) < least(k, cardinality(candidates)) LOOP
         SELECT each.number INTO pick
         FROM unnest(to_query, to_picks) WITH ORDINALITY AS each (to_query, to_picks, number)
-        WHERE each.number <> ALL (picks)
+        WHERE each.number <> ALL (picks) AND each.to_query < 'NaN'
         ORDER BY lambda * (1 - each.to_query) - (1 - lambda) * (1 - coalesce(each.to_picks, 1)) DESC, each.number
         LIMIT 1;
+        EXIT WHEN NOT FOUND;  -- what is left has no distance: null, or a vector of zeros (NaN)
         picks := picks || pick;
         SELECT array_agg(least(each.before, each.to_pick) ORDER BY each.number) INTO to_picks
         FROM unnest(to_picks, embedq.cosine_distances(candidates, candidates[pick]))
@@ -440,7 +441,10 @@ DECLARE
 BEGIN
     PERFORM embedq.check_generation(registered.id, registered.generation, generation) WHERE generation IS NOT NULL;
     SELECT current.* INTO chosen FROM embedq.current_clustering(registered, name) AS current;
-    RETURN QUERY SELECT near.cluster, near.distance FROM embedq.nearest_centroids(query, chosen.centroids, k) AS near;
+    RETURN QUERY
+        SELECT near.cluster, near.distance
+        FROM embedq.nearest_centroids(query, chosen.centroids, k) AS near
+        WHERE near.distance < 'NaN';  -- a vector that is null or of zeros is near to none
 END
 $$;
 COMMENT ON FUNCTION embedq.nearest_clusters IS 'The k clusters whose centroids are nearest to a vector, nearest first. With the vector''s generation, one of another model is refused.';

@@ -4,6 +4,6 @@
 -- it.
 CREATE OR REPLACE FUNCTION {function}()
 RETURNS integer
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN {held};
 COMMENT ON FUNCTION {function}() IS 'embedq: the generation of the vectors; another model''s have another one.';

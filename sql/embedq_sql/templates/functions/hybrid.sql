@@ -23,7 +23,9 @@ BEGIN
         PERFORM embedq.check_generation({collection_id}, {holds}(), generation)
         FROM (SELECT count(*) FROM (SELECT FROM {table} LIMIT 0) AS none) AS held;
     END IF;
-    IF NOT coalesce(vector_weight >= 0 AND text_weight >= 0 AND vector_weight + text_weight < 'infinity', false) THEN
+    IF NOT coalesce(
+        vector_weight >= 0::float8 AND text_weight >= 0::float8 AND vector_weight + text_weight < 'infinity', false
+    ) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'a weight is not a number from 0 up',
             HINT = 'Give 0 to leave a search out.';
     END IF;
@@ -33,7 +35,7 @@ BEGIN
         WITH near AS (
             SELECT found.*, rank() OVER (ORDER BY found.distance) AS place
             FROM {search_many}(ARRAY[query], asked) AS found
-            WHERE vector_weight > 0
+            WHERE vector_weight > 0::float8
         ), matching AS (
             SELECT best.*, best.vector <=> query AS distance, rank() OVER (ORDER BY best.relevance DESC) AS place
             FROM (
@@ -43,7 +45,7 @@ BEGIN
                            ts_rank_cd(to_tsvector({text_search}::regconfig, {content}), asked_words)
                     FROM {table} AS stored
                     WHERE to_tsvector({text_search}::regconfig, {content}) @@ asked_words
-                      AND stored.{vector} IS NOT NULL AND query IS NOT NULL AND text_weight > 0
+                      AND stored.{vector} IS NOT NULL AND query IS NOT NULL AND text_weight > 0::float8
                 ) AS matched (id, chunk, content, metadata, vector, relevance)
                 ORDER BY matched.relevance DESC, matched.id, matched.chunk
                 LIMIT asked

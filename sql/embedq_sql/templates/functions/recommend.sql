@@ -13,7 +13,7 @@ DECLARE
     taste {table}.{vector}%TYPE;
     before jsonb;
 BEGIN
-    IF NOT coalesce(disliked_weight >= 0 AND disliked_weight < 'infinity', false) THEN
+    IF NOT coalesce(disliked_weight >= 0::float8 AND disliked_weight < 'infinity', false) THEN
         RAISE invalid_parameter_value USING MESSAGE = 'disliked_weight is not a number from 0 up',
             HINT = 'Give 0 to leave the disliked out of it.';
     END IF;

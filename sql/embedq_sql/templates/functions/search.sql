@@ -6,7 +6,7 @@
 -- The body is parsed here and now: no search path of a caller changes what it means.
 CREATE OR REPLACE FUNCTION {function}(query {type}, k integer DEFAULT 10, generation integer DEFAULT NULL)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
-LANGUAGE sql STABLE ROWS 10
+LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
 BEGIN ATOMIC
     SELECT near.id, near.chunk, near.content, near.metadata, near.distance
     FROM (

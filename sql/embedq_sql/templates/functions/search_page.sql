@@ -4,10 +4,8 @@
 -- of the first count as others: which of several at one distance come first is chance. A page begins after a row and not after
 -- a number of rows, so that rows which come and go meanwhile do not shift it.
 -- Where rows beyond the greatest distance were found, the index has given all before it, and no others are looked for.
--- The settings include a search path, as the body is parsed when it runs. The rows that the index finds depend on
--- hnsw.ef_search, and on the index being used: the planner would not always, as it does not know that long vectors are stored
--- apart from their rows and cost far more to read. No plan is kept, for it would outlive the settings. A place says a distance
--- in all its digits. OFFSET 0 keeps the index out of the exact order.
+-- The rows that the index finds depend on hnsw.ef_search, so this is set besides what a search through an index needs. A place
+-- says a distance in all its digits. OFFSET 0 keeps the index out of the exact order.
 CREATE OR REPLACE FUNCTION {function}(
     query {type}, k integer DEFAULT 10, max_distance double precision DEFAULT NULL, after jsonb DEFAULT NULL,
     depth integer DEFAULT 200, generation integer DEFAULT NULL
@@ -36,10 +34,9 @@ BEGIN
         RAISE invalid_parameter_value USING MESSAGE = 'after is not the place of a row',
             HINT = 'Give the column place of the last row of the page before, unchanged.';
     END IF;
-    before := embedq.use_settings(jsonb_build_object('search_path', {path}, 'plan_cache_mode', 'force_custom_plan',
-        'hnsw.iterative_scan', 'strict_order',
+    before := embedq.use_index({path}) || embedq.use_settings(jsonb_build_object(
         'hnsw.ef_search', least(greatest(depth, nullif(current_setting('hnsw.ef_search', true), '')::integer, 1), 1000),
-        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean, 'extra_float_digits', 1));
+        'extra_float_digits', 1));
     nearest := ARRAY(SELECT ROW(found.*)::embedq.hit FROM {search}(query, depth) AS found);
     SELECT max(found.distance) INTO horizon FROM unnest(nearest) AS found;
     IF is_first THEN

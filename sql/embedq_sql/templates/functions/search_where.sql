@@ -27,8 +27,9 @@ BEGIN
     END IF;
     before := embedq.use_settings(jsonb_build_object(
         'search_path', {path}, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
-        'enable_seqscan', 'off'));
-    IF NOT is_frequent AND (SELECT held.reltuples > 500000 FROM pg_class AS held WHERE held.oid = {relation}::regclass) THEN
+        'enable_seqscan', 'off', 'jit', 'off'));
+    IF NOT is_frequent
+       AND (SELECT held.reltuples > 500000::real FROM pg_class AS held WHERE held.oid = {relation}::regclass) THEN
         SELECT count(*) > compared INTO is_frequent
         FROM (
             SELECT FROM (SELECT {metadata} AS metadata FROM {table} AS stored LIMIT 10000) AS first
