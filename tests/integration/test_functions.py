@@ -66,6 +66,16 @@ def test_migrate_makes_them_anew(connection: Connection) -> None:
     assert connection.execute("SELECT id FROM first").fetchall() == [("1",)]
 
 
+def test_making_them_twice_in_a_transaction_leaves_them(connection: Connection, docs: Collection) -> None:
+    """What was replaced a moment ago is no leftover."""
+    made = signatures(connection)
+    with connection.transaction():
+        make_functions(connection, docs)
+        make_functions(connection, docs)
+
+    assert signatures(connection) == made
+
+
 def test_function_of_somebody_else_is_left_alone(connection: Connection, docs: Collection) -> None:
     """Whatever its arguments: two functions of one name would be mixed up."""
     connection.execute("CREATE FUNCTION docs_search(text) RETURNS int RETURN 1")

@@ -5,7 +5,7 @@
 SELECT format('%%I.%%I(%%s)', nspname, proname, pg_get_function_identity_arguments(pg_proc.oid)) AS signature,
        proname::text AS name,
        coalesce(obj_description(pg_proc.oid, 'pg_proc') LIKE 'embedq: %%', false) AS is_ours,
-       pg_proc.xmin::text AS made_by
+       pg_proc.ctid::text AS made_by
 FROM pg_proc JOIN pg_namespace ON pg_namespace.oid = pronamespace
 WHERE nspname = %(schema)s AND proname = ANY (%(names)s)
 ORDER BY signature;
