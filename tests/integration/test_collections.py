@@ -36,6 +36,7 @@ from embedq_worker.store.dead_letters import count_dead_letters
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.registry import publish_registry
 from embedq_worker.store.row_counts import count_rows
+from embedq_worker.store.successor import start
 
 MODEL = Model(id="small", dimensions=8, allowed_dimensions=DimensionRange(min=1, max=5000))
 
@@ -91,6 +92,14 @@ def test_creating_again_changes_nothing(connection: Connection) -> None:
     assert create_collection(connection, name="docs", model=MODEL) == first
     assert list_collections(connection) == [first]
     assert count_rows(connection, first) == 1
+
+
+def test_creating_again_while_it_moves_changes_nothing(connection: Connection) -> None:
+    """Its settings are those of its model until the switch: who deploys need not know of the move."""
+    create_collection(connection, name="docs", model=MODEL)
+    moving = start(connection, "docs", Model(id="other", dimensions=8))
+
+    assert create_collection(connection, name="docs", model=MODEL) == moving
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from psycopg import errors
 
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import BadDimensions, CollectionConflict, StoreError
+from embedq_worker.store import row_counts
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, drop_collection, list_collections
 from embedq_worker.store.connections import Connection, connect
@@ -180,6 +181,22 @@ def test_vectors_of_whatever_model_are_refused(connection: Connection) -> None:
     made = create_collection(connection, name="products", model=MODEL, own=own)
     connection.execute("UPDATE shop.product SET vec = '[1,0,0]'")
     assert create_collection(connection, name="products", model=MODEL, own=own) == made
+
+
+def test_vectors_are_counted_however_many_rows(
+    connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Statistics that are missing or old say nothing of them."""
+    monkeypatch.setattr(row_counts, "COUNTED_ROWS", 1)
+    own = find_own_table(connection, names(vector="half"))
+    create_collection(connection, name="products", model=MODEL, own=own)
+    drop_collection(connection, "products")
+
+    connection.execute("ANALYZE shop.product")
+    connection.execute("UPDATE shop.product SET half = '[1,0,0,0]'")
+
+    with pytest.raises(CollectionConflict, match="3 rows have a vector in shop"):
+        create_collection(connection, name="products", model=MODEL, own=own)
 
 
 def test_a_renamed_column_stops_nothing_else(connection: Connection, database_url: str) -> None:

@@ -18,7 +18,6 @@ from embedq_worker.store.functions import drop_functions, make_functions, search
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.own_table import OwnTable, check_room, has_columns
 from embedq_worker.store.quantization import MOST_DIMENSIONS
-from embedq_worker.store.row_counts import count_rows
 
 
 def list_collections(connection: Connection) -> list[Collection]:
@@ -214,7 +213,8 @@ def _find(connection: Connection, name: str) -> Collection | None:
 
 
 def _check_same(connection: Connection, existing: Collection, wanted: Collection) -> None:
-    settings = [each for each in Collection.__struct_fields__ if each not in ("id", "name", "generation")]
+    no_settings = {"id", "name", "generation", "shadow"}  # its other model comes and goes with a move
+    settings = [each for each in Collection.__struct_fields__ if each not in no_settings]
     pairs = [(each, getattr(existing, each), getattr(wanted, each)) for each in settings]
     differences = [f"{each} {is_!r}, not {asked!r}" for each, is_, asked in pairs if is_ != asked]
     if differences:
@@ -231,9 +231,11 @@ def _check_same(connection: Connection, existing: Collection, wanted: Collection
 
 def _refuse_vectors(connection: Connection, wanted: Collection) -> None:
     """Vectors that are there already may be another model's: a search would mix the two in silence."""
-    if rows := count_rows(connection, wanted):
-        update = sql.SQL("UPDATE {} SET {} = NULL")
-        clearing = update.format(wanted.table, sql.Identifier(wanted.vector_column)).as_string()
+    column = sql.Identifier(wanted.vector_column)
+    composed = sql.SQL(template("count_all_vectors")).format(table=wanted.table, vectors=column)
+    (rows,) = connection.execute(composed).fetchone() or (0,)
+    if rows:
+        clearing = sql.SQL("UPDATE {} SET {} = NULL").format(wanted.table, column).as_string()
         raise CollectionConflict(
             f"{rows} rows have a vector in {wanted.place} already, and vectors of different models do not "
             f"compare; clear them ({clearing}), or give "
