@@ -6,7 +6,7 @@ import pytest
 
 from embedq_worker.errors import CollectionConflict, VectorTooLong
 from embedq_worker.store.collection import Quantization, VectorType
-from embedq_worker.store.collections import column_type
+from embedq_worker.store.quantization import column_type
 
 
 @pytest.mark.parametrize(

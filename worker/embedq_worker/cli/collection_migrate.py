@@ -17,13 +17,14 @@ from embedq_worker.errors import CollectionConflict, RowsUnfilled
 from embedq_worker.money import dollars
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, VectorType
-from embedq_worker.store.collections import column_type, get_collection
+from embedq_worker.store.collections import get_collection
 from embedq_worker.store.comparison import K, overlap
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.estimate import Estimate, estimate
 from embedq_worker.store.filling import Filling
 from embedq_worker.store.index_session import BuildOptions
 from embedq_worker.store.indexes import build_index
+from embedq_worker.store.quantization import column_type
 from embedq_worker.store.successor import (
     count_unfilled,
     end,

@@ -11,13 +11,13 @@ from embedq.contract import COLLECTION_NAME, Versions, is_collection_name
 from embedq.errors import UnknownCollection
 from embedq_sql import statement, template
 from embedq_worker.catalogue import Model
-from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError, VectorTooLong
+from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
 from embedq_worker.store.collection import Collection, Quantization, VectorType, collection_row
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import drop_functions, make_functions, searched_by
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.own_table import OwnTable, check_room, has_columns
-from embedq_worker.store.quantization import MOST_DIMENSIONS
+from embedq_worker.store.quantization import column_type
 
 
 def list_collections(connection: Connection) -> list[Collection]:
@@ -148,44 +148,11 @@ def renew_functions(connection: Connection) -> None:
             make_functions(connection, collection, by)
 
 
-def column_type(
-    dimensions: int, asked: VectorType | None = None, quantization: Quantization = "none"
-) -> VectorType:
-    """The column type for vectors of ``dimensions``: as asked, else the first that such an index takes.
-
-    Raises ``VectorTooLong`` where no index could ever be built, with the quantisation whose index could.
-    """
-    most = MOST_DIMENSIONS[quantization]
-    fitting = [kind for kind in most if dimensions <= most[kind]]
-    if asked in fitting or (asked is None and fitting):
-        return asked or fitting[0]
-    if asked == "halfvec" and quantization == "halfvec":
-        raise CollectionConflict(
-            "a halfvec column needs no halfvec quantisation: its index holds halves as it is; "
-            "leave --quantization out, or --type"
-        )
-    column = f"{asked} columns" if asked else "vectors"
-    index = "an index" if quantization == "none" else f"an index of quantisation {quantization}"
-    raise VectorTooLong(
-        f"{column} of {dimensions} dimensions do not fit {index}, which takes "
-        f"{most[asked] if asked else max(most.values())} at most; {_ways_out(dimensions)}"
-    )
-
-
 def _check_names(name: str, schema: str) -> None:
     if not is_collection_name(name):
         raise CollectionConflict(f"{name!r} cannot name a collection; names match {COLLECTION_NAME}")
     if "%" in schema:  # the driver would take it for a placeholder, in the name of a table as anywhere
         raise CollectionConflict(f"schema {schema!r} cannot hold collections for the % in its name")
-
-
-def _ways_out(dimensions: int) -> str:
-    ways = []
-    if dimensions <= MOST_DIMENSIONS["none"]["halfvec"]:
-        ways += ["halfvec columns (--type halfvec)", "--quantization halfvec"]
-    if dimensions <= MOST_DIMENSIONS["binary"]["vector"]:
-        ways.append("--quantization binary")
-    return "".join(f"use {way}, " for way in ways) + ("or " if ways else "") + "choose fewer dimensions"
 
 
 def _text_search(connection: Connection, name: str) -> str:

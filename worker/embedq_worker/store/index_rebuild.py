@@ -12,11 +12,11 @@ from psycopg import errors, sql
 from embedq_sql import statement, template
 from embedq_worker.errors import CollectionBusy, CollectionConflict
 from embedq_worker.store.collection import Collection, Quantization
-from embedq_worker.store.collections import column_type
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.index_session import BuildOptions
 from embedq_worker.store.index_steps import drop, index_lock, is_valid, use_index
 from embedq_worker.store.indexes import build, options_are, our_index
+from embedq_worker.store.quantization import column_type
 
 
 class Changes(msgspec.Struct, frozen=True, kw_only=True):

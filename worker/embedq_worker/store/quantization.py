@@ -10,9 +10,10 @@ from typing import NamedTuple
 
 from psycopg import sql
 
+from embedq_worker.errors import CollectionConflict, VectorTooLong
 from embedq_worker.store.collection import Collection, Quantization, VectorType
 
-MOST_DIMENSIONS: dict[Quantization, dict[VectorType, int]] = {
+_MOST_DIMENSIONS: dict[Quantization, dict[VectorType, int]] = {
     "none": {"vector": 2_000, "halfvec": 4_000},
     "halfvec": {"vector": 4_000},
     "binary": {"vector": 16_000, "halfvec": 16_000},
@@ -33,6 +34,30 @@ class Ordering(NamedTuple):
     """What the index orders by."""
     candidates: sql.Composable
     """How many rows to take from it; null, which is no limit, where ``k`` is null."""
+
+
+def column_type(
+    dimensions: int, asked: VectorType | None = None, quantization: Quantization = "none"
+) -> VectorType:
+    """The column type for vectors of ``dimensions``: as asked, else the first that such an index takes.
+
+    Raises ``VectorTooLong`` where no index could ever be built, with the quantisation whose index could.
+    """
+    most = _MOST_DIMENSIONS[quantization]
+    fitting = [kind for kind in most if dimensions <= most[kind]]
+    if asked in fitting or (asked is None and fitting):
+        return asked or fitting[0]
+    if asked == "halfvec" and quantization == "halfvec":
+        raise CollectionConflict(
+            "a halfvec column needs no halfvec quantisation: its index holds halves as it is; "
+            "leave --quantization out, or --type"
+        )
+    column = f"{asked} columns" if asked else "vectors"
+    index = "an index" if quantization == "none" else f"an index of quantisation {quantization}"
+    raise VectorTooLong(
+        f"{column} of {dimensions} dimensions do not fit {index}, which takes "
+        f"{most[asked] if asked else max(most.values())} at most; {_ways_out(dimensions)}"
+    )
 
 
 def index_key(collection: Collection, quantization: Quantization) -> sql.Composable:
@@ -64,6 +89,15 @@ def ordering(collection: Collection, quantization: Quantization, function: str) 
         return Ordering(distance, sql.SQL(_HALFVEC_CANDIDATES).format(k=k))
     distance = sql.SQL("{} <~> binary_quantize({})").format(held, query)
     return Ordering(distance, sql.SQL(_BINARY_CANDIDATES).format(k=k))
+
+
+def _ways_out(dimensions: int) -> str:
+    ways = []
+    if dimensions <= _MOST_DIMENSIONS["none"]["halfvec"]:
+        ways += ["halfvec columns (--type halfvec)", "--quantization halfvec"]
+    if dimensions <= _MOST_DIMENSIONS["binary"]["vector"]:
+        ways.append("--quantization binary")
+    return "".join(f"use {way}, " for way in ways) + ("or " if ways else "") + "choose fewer dimensions"
 
 
 # Halves change the order of near ties alone.

@@ -20,10 +20,11 @@ from embedq_sql import statement, template
 from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict, RowsUnfilled
 from embedq_worker.store.collection import Collection, Shadow, VectorType
-from embedq_worker.store.collections import column_type, get_collection
+from embedq_worker.store.collections import get_collection
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import make_functions
 from embedq_worker.store.index_steps import index_lock
+from embedq_worker.store.quantization import column_type
 from embedq_worker.store.snapshots import wait_for_snapshots
 from embedq_worker.store.successor_checks import State, check_built, check_start, check_state
 from embedq_worker.store.successor_grants import copy_grants
