@@ -17,8 +17,10 @@ from psycopg import sql
 
 from embedq.cli import main
 from embedq.contract import QueryReply, queue_name, reply_key
+from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.index_status import index_report
 from embedq_worker.store.indexes import build_index
 from embedq_worker.store.measuring import Measurement
 from embedq_worker.store.own_table import OwnNames, find_own_table
@@ -141,6 +143,33 @@ def test_own_table(connection: Connection, command: Any, key_type: str) -> None:
     assert result.exit_code == 0, result.output
     said = json.loads(result.stdout)
     assert (said["queries"], said["figures"][0]["recall"], said["figures"][0]["by_index"]) == (10, 1, 1)
+
+
+def test_partitioned_table(connection: Connection, command: Any) -> None:
+    """Its index is built by hand, and has the sizes and scans of its parts."""
+    connection.execute(
+        "CREATE TABLE articles (id text PRIMARY KEY, embedding vector(32)) PARTITION BY HASH (id);"
+        "CREATE TABLE even PARTITION OF articles FOR VALUES WITH (MODULUS 2, REMAINDER 0);"
+        "CREATE TABLE odd PARTITION OF articles FOR VALUES WITH (MODULUS 2, REMAINDER 1)"
+    )
+    own = find_own_table(connection, OwnNames(table="articles"))
+    docs = create_collection(connection, name="docs", model=MODEL, own=own)
+    with connection.cursor().copy("COPY articles (id, embedding) FROM STDIN") as copy:
+        for number, vector in enumerate(vectors(500)):
+            copy.write_row((str(number), as_text(vector)))
+    with pytest.raises(CollectionConflict, match="is partitioned") as caught:
+        build_index(connection, docs, GOOD)
+    connection.execute(str(caught.value).partition("run ")[2].encode())
+
+    result = command("--queries", "10", "--ef-search", "400", "--json")
+
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert (said["figures"][0]["recall"], said["figures"][0]["by_index"]) == (1, 1)
+    (status,) = index_report(connection, docs).indexes
+    assert (status.name, status.valid) == ("docs_embedding_idx", True)
+    assert status.scans > 0
+    assert status.bytes > 500 * 32 * 4
 
 
 def test_few_rows(connection: Connection, command: Any) -> None:

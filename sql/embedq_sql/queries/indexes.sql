@@ -89,14 +89,19 @@ JOIN pg_stat_activity ON pg_stat_activity.pid = building.pid
 ORDER BY wanted.number, query_start;
 
 -- name: index_usage
--- The indexes of tables: name, bytes on disk, scans since the statistics began, whether it is valid, and its kind.
-SELECT wanted.number, held.relname::text, pg_relation_size(held.oid), pg_stat_get_numscans(held.oid), indisvalid, amname::text
+-- The indexes of tables: name, bytes on disk and scans since the statistics began, with those of its partitions, whether it is
+-- valid, and its kind.
+SELECT wanted.number, held.relname::text,
+       coalesce(sum(pg_relation_size(coalesce(part.relid, held.oid))), 0)::bigint,
+       coalesce(sum(pg_stat_get_numscans(coalesce(part.relid, held.oid))), 0)::bigint, indisvalid, amname::text
 FROM unnest(%(schemas)s::text[], %(tables)s::text[]) WITH ORDINALITY AS wanted (schema_name, table_name, number)
 JOIN pg_namespace ON nspname = wanted.schema_name
 JOIN pg_class AS indexed ON indexed.relnamespace = pg_namespace.oid AND indexed.relname = wanted.table_name
 JOIN pg_index ON indrelid = indexed.oid
 JOIN pg_class AS held ON held.oid = indexrelid
-JOIN pg_am ON pg_am.oid = held.relam;
+JOIN pg_am ON pg_am.oid = held.relam
+LEFT JOIN LATERAL pg_partition_tree(held.oid) AS part ON true
+GROUP BY wanted.number, held.relname, indisvalid, amname;
 
 -- name: table_facts
 -- What the catalogue and the statistics say of collections' tables: whether it and its columns are there, its rows, those that

@@ -54,11 +54,23 @@ def create_index(connection: Connection, collection: Collection, name: str, crea
             f"the index of collection {collection.name!r} was not built: its name {name} is taken by "
             "something else in the schema; rename that"
         ) from error
+    except errors.FeatureNotSupported as error:
+        raise CollectionConflict(
+            f"the index of collection {collection.name!r} was not built: {collection.table_name} is "
+            "partitioned, where Postgres builds none while others write; hold them up and run "
+            + _holding_up_writers(connection, creation)
+        ) from error
     finally:
         end_interrupted(connection)
         # An index that is not valid costs every write and serves nobody.
         if not connection.closed and is_valid(connection, collection, name) is False:
             drop(connection, collection, name)
+
+
+def _holding_up_writers(connection: Connection, creation: sql.Composed) -> str:
+    """The same, written out in one line."""
+    lines = creation.as_string(connection).splitlines()
+    return " ".join(line for line in lines if not line.startswith("--")).replace(" CONCURRENTLY", "", 1)
 
 
 def is_valid(connection: Connection, collection: Collection, name: str) -> bool | None:
