@@ -149,11 +149,12 @@ def test_command_embeds_and_searches(
 
 def test_filter_of_the_command_is_a_json_object() -> None:
     """Anything else is refused before a worker is asked."""
-    for mistaken in ("even", '["even"]', "{even: true}"):
-        result = CliRunner().invoke(main, ["search", "docs", "which?", "--filter", mistaken])
+    for mistaken in ("even", '["even"]', "{even: true}", '{"even": "\udcff"}', '{"a":' * 10_000):
+        for command in (["search", "docs", "which?"], ["recall", "docs"]):
+            result = CliRunner().invoke(main, [*command, "--filter", mistaken])
 
-        assert result.exit_code == 2
-        assert "give a JSON object" in result.output
+            assert result.exit_code == 2
+            assert "give a JSON object" in result.output
 
 
 def answer_once(client: redis.Redis) -> None:

@@ -23,13 +23,12 @@ from embedq_worker.cli.reckoning import Estimate, Reckoning
 from embedq_worker.cli.session import open_broker, open_database
 from embedq_worker.cli.standing import duration
 from embedq_worker.engine.work import content_hash
-from embedq_worker.errors import StoreError
 from embedq_worker.limiter import Limits
 from embedq_worker.limiter.board import read_board
 from embedq_worker.money import dollars
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.collections import list_collections
+from embedq_worker.store.collections import get_collection
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.usage import stored_hashes
 
@@ -57,7 +56,7 @@ def estimate(
     """
     settings = Settings.from_environment()
     with open_source(asked(values)) as source, open_database(settings) as connection:
-        found = _collection(connection, collection)
+        found = get_collection(connection, collection)
         model = settings.catalogue.usable(found.model)
         reckoning = Reckoning(found, model)
         _read(connection if skip_stored else None, found, source, reckoning)
@@ -67,13 +66,6 @@ def estimate(
     click.echo(as_json(estimated) if is_json else "\n".join(_lines(estimated, whence)))
     if source.bad.count:
         sys.exit(1)
-
-
-def _collection(connection: Connection, name: str) -> Collection:
-    collections = {each.name: each for each in list_collections(connection)}
-    if name not in collections:
-        raise StoreError(f"there is no collection {name!r}; there are: {', '.join(collections) or 'none'}")
-    return collections[name]
 
 
 def _read(ledger: Connection | None, collection: Collection, source: Source, reckoning: Reckoning) -> None:

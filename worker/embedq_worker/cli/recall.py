@@ -11,6 +11,7 @@ import msgspec
 
 from embedq.cli.progress import progress
 from embedq.producer import Producer
+from embedq_worker.cli.json_object import json_object
 from embedq_worker.cli.measured import Measured, advice, lines, statements
 from embedq_worker.cli.session import open_database
 from embedq_worker.settings import Settings
@@ -22,16 +23,6 @@ from embedq_worker.store.search import as_text
 
 _EF_SEARCH = (20, 40, 80, 160, 320, 640, MOST_EF_SEARCH)
 """What is measured unless told otherwise, from ``k`` on: one scan gives no more rows than this."""
-
-
-def _json_object(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:  # noqa: ARG001 # click's signature
-    if value is None:
-        return None
-    try:
-        msgspec.json.decode(value, type=dict)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        raise click.BadParameter("is not a JSON object") from None
-    return value
 
 
 def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[int, ...] | None:
@@ -71,7 +62,7 @@ def _numbers(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     "--filter",
     "filter_",
     metavar="JSON",
-    callback=_json_object,
+    callback=json_object,
     help="Only rows whose metadata contain this.",
 )
 @click.option(

@@ -9,6 +9,7 @@ import click
 import msgspec
 
 from embedq.producer import Producer
+from embedq_worker.cli.json_object import json_object
 from embedq_worker.cli.session import open_database
 from embedq_worker.errors import StaleVector
 from embedq_worker.settings import Settings
@@ -21,18 +22,6 @@ _TRIES = 8
 _PAUSE = 0.5
 _SHOWN = 200
 """Characters of a text that are shown to a person."""
-
-
-def _object(context: click.Context, parameter: click.Parameter, given: str | None) -> dict[str, Any] | None:
-    """A JSON object. Raises ``click.BadParameter``."""
-    try:
-        return None if given is None else msgspec.json.decode(given, type=dict[str, Any])
-    except msgspec.DecodeError as error:
-        raise click.BadParameter(
-            'give a JSON object, such as \'{"lang": "en"}\'', context, parameter
-        ) from error
-
-
 _EXAMPLE = """embedq search docs "how do leases lapse?" -k 5 --filter '{"lang": "en"}'"""
 
 
@@ -42,9 +31,9 @@ _EXAMPLE = """embedq search docs "how do leases lapse?" -k 5 --filter '{"lang": 
 @click.option("-k", type=click.IntRange(1, 10_000), default=10, show_default=True, help="How many rows.")
 @click.option(
     "--filter",
-    "wanted",
+    "filter_",
     metavar="JSON",
-    callback=_object,
+    callback=json_object,
     help="Only rows whose metadata contain this JSON object.",
 )
 @click.option("--json", "as_json", is_flag=True, help="One object a line, with the whole text.")
@@ -55,14 +44,13 @@ _EXAMPLE = """embedq search docs "how do leases lapse?" -k 5 --filter '{"lang": 
     show_default=True,
     help="Seconds to wait for a worker to embed the text.",
 )
-def search(
-    collection: str, text: str, k: int, wanted: dict[str, Any] | None, as_json: bool, timeout: float
-) -> None:
+def search(collection: str, text: str, k: int, filter_: str | None, as_json: bool, timeout: float) -> None:
     """Find the texts of a collection nearest to TEXT, nearest first, by cosine distance.
 
     Needs a running worker.
     """
     settings = Settings.from_environment()
+    wanted: dict[str, Any] | None = None if filter_ is None else msgspec.json.decode(filter_)
     with open_database(settings) as connection:
         found = get_collection(connection, collection)
         with Producer(settings.broker_url, key_prefix=settings.key_prefix) as producer:
