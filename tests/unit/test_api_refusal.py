@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import pickle
 import traceback
-from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedq_worker.api.refusal import classify, read_retry_after
+from embedq_worker.api.refusal import classify
 from embedq_worker.errors import ApiError, BadInput, Refused, Transient
 
 PROSE = "the private text of a customer"
@@ -33,6 +32,16 @@ def openai(
 
 ZOD = [{"code": "too_big", "path": ["input", 3], "message": PROSE}]
 FASTAPI = {"detail": [{"type": "missing", "loc": ["body", "input", 0], "msg": PROSE, "input": PROSE}]}
+GOOGLE = {
+    "error": {
+        "code": 400,
+        "message": PROSE,
+        "status": "INVALID_ARGUMENT",
+        "details": [{"@type": "google.rpc.ErrorInfo", "reason": "API_KEY_INVALID"}, {"message": PROSE}],
+    }
+}
+LITELLM_MODEL = "/embeddings: Invalid model name passed in model=text-3. Call `/v1/models` to view them."
+KEY_DIGEST = "c0ffee" * 10 + "beef"
 TOO_LARGE = "input (900 tokens) is too large to process. increase the physical batch size"
 
 
@@ -64,6 +73,14 @@ TOO_LARGE = "input (900 tokens) is too large to process. increase the physical b
         (400, openai(400, "BadRequestError", "dimensions"), Refused, "BadRequestError", "dimensions"),
         (400, openai("invalid_api_key"), Refused, "invalid_api_key", None),
         (400, openai("billing_hard_limit_reached"), Refused, "billing_hard_limit_reached", None),
+        (400, openai("400", "budget_exceeded"), Refused, "budget_exceeded", None),
+        (429, openai("429", "budget_exceeded"), Refused, "budget_exceeded", None),
+        (400, openai("400", "expired_key", KEY_DIGEST), Refused, "expired_key", None),
+        (400, openai("Arrearage"), Refused, "Arrearage", None),
+        (400, [GOOGLE], Refused, "API_KEY_INVALID", None),
+        (400, GOOGLE, Refused, "API_KEY_INVALID", None),
+        (400, openai("400", "None", "None", f"{LITELLM_MODEL} {PROSE}"), Refused, None, None),
+        (400, {"detail": {"error": LITELLM_MODEL}}, Refused, None, None),
         (404, openai("model_not_found"), Refused, "model_not_found", None),
         (
             400,
@@ -115,65 +132,13 @@ def test_known_envelopes(
     ],
 )
 @pytest.mark.parametrize(
-    "body", [b"", b"<html>", b"null", b"[]", b"3", b'"too large to process"', b"\xff", b"[" * 9_999]
+    "body", [b"", b"html", b"null", b"[]", b"3", b'"too large to process"', b"\xff", b"[" * 9_999]
 )
 def test_a_status_is_enough(statuses: tuple[int, ...], kind: type[ApiError], body: bytes) -> None:
     """Without a readable body the status alone decides."""
     for status in statuses:
         error = classify(status, body, {})
         assert (type(error), error.code, error.parameter) == (kind, None, None), status
-
-
-@pytest.mark.parametrize(
-    ("headers", "seconds"),
-    [
-        ({"retry-after": "7"}, 7.0),
-        ({"retry-after": "0.5"}, 0.5),
-        ({"retry-after-ms": "250", "retry-after": "7"}, 0.25),
-        ({"retry-after-ms": "soon", "retry-after": "7"}, 7.0),
-        ({"retry-after": "-1"}, None),
-        ({"retry-after": "0"}, None),
-        ({"retry-after": "nan"}, None),
-        ({"retry-after": "inf"}, None),
-        ({"retry-after": "soon"}, None),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, None),
-        ({"retry-after": "Wed, 99 Oct 9999 99:28:00 GMT"}, None),
-        ({"retry-after": ""}, None),
-        ({}, None),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "Wed, 21 Oct 2015 07:28:00 GMT"}, 7.0),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "Wed Oct 21 07:28:00 2015"}, 7.0),
-        (
-            {"retry-after": "Wednesday, 21-Oct-15 07:28:07 GMT", "date": "Wed, 21 Oct 2015 07:28:00 -0000"},
-            7.0,
-        ),
-        ({"retry-after": "Tue, 21 Oct 2098 07:28:07 GMT", "date": "Tue, 21 Oct 2098 07:28:00 GMT"}, 7.0),
-        ({"retry-after": "Tue, 21 Oct 2098 07:28:07 GMT", "date": "Tue, 21 Oct 2098 07:28:07 GMT"}, None),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "Thu, 01 Jan 1970 00:00:00 GMT"}, None),
-        ({"retry-after": "Wed, 21 Oct 2015 07:28:07 GMT", "date": "yesterday"}, None),
-    ],
-)
-def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    """Seconds and milliseconds are read; nonsense, zero and the past are not a wait."""
-    assert read_retry_after(headers) == seconds
-
-
-def test_retry_after_as_a_date() -> None:
-    """A date in the future is the wait until then."""
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
-    error = classify(429, b"", {"retry-after": later})
-
-    assert error.retry_after is not None
-    assert 90 < error.retry_after <= 100
-
-
-@pytest.mark.parametrize("date", ["Thu, 01 Jan 1970 00:00:00 GMT", "yesterday", ""])
-def test_a_date_of_no_use_leaves_our_own_clock(date: str) -> None:
-    """Where the reply's own date cannot be, the wait counts from our time."""
-    later = format_datetime(datetime.now(UTC) + timedelta(seconds=100), usegmt=True)
-    wait = read_retry_after({"retry-after": later, "date": date})
-
-    assert wait is not None
-    assert 90 < wait <= 100
 
 
 DATES = st.text(max_size=20) | st.datetimes().map(format_datetime) | st.datetimes().map(str)
@@ -229,6 +194,55 @@ def test_what_is_known_stays_whatever_the_texts_say() -> None:
     assert vars(classify(400, json.dumps(body).encode(), {}, ["banana"])) == vars(
         BadInput(400, "invalid_request_error")
     )
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, Refused), (422, Refused), (413, BadInput), (403, Refused), (502, Transient)]
+)
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"<html><title>400 The plain HTTP request was sent to HTTPS port</title></html>",
+        b"\r\n<!DOCTYPE html><html>",
+        b'<?xml version="1.0"?>',
+    ],
+)
+def test_a_page_is_not_about_a_text(status: int, kind: type[ApiError], page: bytes) -> None:
+    """A proxy wrote it, or another server than was meant: no text dies of it, unless it is too large."""
+    assert type(classify(status, page, {}, ["a text"])) is kind
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "API key not valid. Please pass a valid API key.",
+        "Budget has been exceeded! Current cost: 2.5, Max budget: 2.0",
+        "Model voyage-9.5 is not supported. Supported models are ['voyage-3']",
+        "[address=0.0.0.0:1, pid=92] Model not found, uid: gte-2",
+        "openai/small is not a valid model ID",
+        "Model 'm' does not support matryoshka representation",
+        "Insufficient balance",
+    ],
+)
+def test_prose_that_is_about_us(message: str) -> None:
+    """Gateways say it under 400, to each text; but where a text has the words, it may be quoted."""
+    body = json.dumps(openai(None, "invalid_request_error", message=message)).encode()
+    assert type(classify(400, body, {}, ["a text of models and keys"])) is Refused
+    assert type(classify(413, body, {})) is BadInput
+    assert type(classify(400, body, {}, [f"They told me: {message.upper()}"])) is BadInput
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "This model's maximum context length is 512 tokens; longer inputs are not supported",
+        "The response was filtered by the model's content management policy",
+        "Invalid value for input.3",
+    ],
+)
+def test_prose_that_is_about_the_text(message: str) -> None:
+    """Though it has some of the same words."""
+    assert type(classify(400, json.dumps(openai(None, message=message)).encode(), {})) is BadInput
 
 
 @given(st.integers(300, 599), JSON)

@@ -163,9 +163,10 @@ class Refused(ApiError):
         """What a person can do about it."""
         if self.status is not None and 300 <= self.status < 400:
             return "redirects are not followed; set base_url to the service's own address"
-        return _REFUSED_ADVICE.get(self.status or 0, "check the model's settings, the key and the account")
+        return _REFUSED_ADVICE.get(self.status or 0, _ADVICE_WHEN_REFUSED)
 
 
+_ADVICE_WHEN_REFUSED = "check base_url, the model's name and settings, the key and the account"
 _REFUSED_ADVICE = {
     401: "check EMBEDQ_API_KEY, or the model's api_key_file",
     402: "check the account's credits",

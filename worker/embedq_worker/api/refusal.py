@@ -2,22 +2,21 @@
 
 Services word their refusals in many envelopes: ``{"error": {message, type, param, code}}`` (OpenAI, vLLM,
 LiteLLM), ``{"error": {name, message, data}}`` (AI/ML API), ``{message, code, type}`` (TEI), ``{"error": …}``,
-``{"detail": …}`` (Voyage, FastAPI). Prose is looked at where a status would mislead, and never kept, as it
-may quote the text. Nor is a short name kept that could be a word of the text.
+``{"detail": …}`` (Voyage, FastAPI), ``[{"error": {code, message, status, details}}]`` (Google). Prose is
+looked at where a status would mislead, and never kept, as it may quote the text. Nor is a short name kept
+that could be a word of the text.
 """
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
 import msgspec
 
+from embedq_worker.api.retry_after import read_retry_after
 from embedq_worker.errors import ApiError, BadInput, Refused, Transient
 
 _INPUT_STATUSES = frozenset({400, 413, 422})
@@ -30,12 +29,25 @@ _ACCOUNT_CODES = frozenset(
         "billing_hard_limit_reached",
         "billing_not_active",
         "account_deactivated",
+        "api_key_invalid",
+        "arrearage",
+        "budget_exceeded",
         "err_insufficent_credits",
+        "expired_key",
         "invalid_api_key",
+        "invalid_model",
         "model_not_found",
     }
 )  # fmt: skip  a word list
-"""Codes that stay true whatever text is sent, also under 400 and 429. (``insufficent`` is AI/ML API's.)"""
+"""Codes, in lower case, that stay true whatever text is sent, also under 400 and 429. (``insufficent`` is
+AI/ML API's, ``api_key_invalid`` Google's, ``arrearage`` Alibaba's; LiteLLM says ``budget_exceeded``.)"""
+_ABOUT_US = re.compile(
+    r"\bapi.?key\b|budget has been exceeded|insufficient (?:balance|credit|funds|quota)"
+    r"|(?:invalid|unknown|unsupported|no such) model|not a valid model"
+    r"|\bmodel\b.{0,80}?\b(?:not (?:found|supported|available)|does not (?:exist|support))",
+    re.IGNORECASE,
+)
+"""Prose under a status that refuses the input: gateways have no other for a key, a budget or a model."""
 _SETTINGS = frozenset(
     {
         "model",
@@ -98,13 +110,14 @@ _TOO_LONG_CODES = frozenset(
 _PROSE_LENGTH = 300
 """Characters of prose that are searched; further on it may quote the text."""
 
-_LONGEST_WAIT = 86_400.0
-"""Seconds between a reply's ``date`` and its ``retry-after`` that are believed."""
-
 _CODE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{1,63}")
-_PARAMETER = re.compile(r"\$?[A-Za-z_.][A-Za-z0-9_.\[\]]{0,63}")
+_PARAMETER = re.compile(r"\$?[A-Za-z_.][A-Za-z0-9_.\[\]]{0,47}")
+"""A longer one may be the digest of a key: LiteLLM has been seen to put that here."""
 _PLACE = re.compile(r"\d{1,4}")
 """Of a text in the request; a longer number may be a text."""
+_CODE_NAMES = ("code", "type", "error_type", "kind", "name", "reason")
+_ABSENT = frozenset({"None", "null"})
+"""What LiteLLM writes for no code and no parameter."""
 _decoder = msgspec.json.Decoder()
 
 
@@ -116,12 +129,26 @@ def classify(status: int, body: bytes, headers: Mapping[str, str], texts: Collec
     """
     envelope = _parse(body)
     objects = list(_objects(envelope))
-    code = _first(objects, ("code", "type", "error_type", "kind", "name"), partial(_is_code, texts))
+    code = _first(objects, _CODE_NAMES, partial(_is_code, texts))
     parameter = _parameter(objects, partial(_is_parameter, texts))
     kind = _kind(status, code, parameter, envelope)
+    is_too_long = kind is BadInput and _is_too_long(status, code, envelope)
+    if kind is BadInput and not is_too_long and (_is_page(body) or _is_about_us(envelope, texts)):
+        kind = Refused
     error = kind(status, code, parameter, read_retry_after(headers))
-    error.is_too_long = kind is BadInput and _is_too_long(status, code, envelope)
+    error.is_too_long = is_too_long
     return error
+
+
+def _is_page(body: bytes) -> bool:
+    """Whether it is a page for people, of a proxy or of another server than was meant."""
+    return body.lstrip()[:1] == b"<"
+
+
+def _is_about_us(envelope: object, texts: Collection[str]) -> bool:
+    """Whether the prose is, and no text has the same words: it might be quoted."""
+    said = (_ABOUT_US.search(prose[:_PROSE_LENGTH]) for prose in _prose(envelope))
+    return any(match and not any(match[0].casefold() in text.casefold() for text in texts) for match in said)
 
 
 def _is_too_long(status: int, code: str | None, envelope: object) -> bool:
@@ -149,7 +176,7 @@ def _is_echo(texts: Collection[str], name: str) -> bool:
 
 
 def _kind(status: int, code: str | None, parameter: str | None, envelope: object) -> type[ApiError]:
-    if code in _ACCOUNT_CODES and status < 500:
+    if (code or "").lower() in _ACCOUNT_CODES and status < 500:
         return Refused
     if status in _INPUT_STATUSES:
         return Refused if parameter in _SETTINGS else BadInput
@@ -158,51 +185,6 @@ def _kind(status: int, code: str | None, parameter: str | None, envelope: object
     if status in _TRANSIENT_STATUSES or status >= 500:
         return Transient
     return Refused
-
-
-def read_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Give the wait that the service asks for, in seconds; None where it is not told, or zero or nonsense.
-
-    A date counts from the reply's own ``date``, so that our clock may be wrong.
-    """
-    milliseconds = _number(_first_of(headers.get("retry-after-ms")))
-    if milliseconds is not None:
-        return milliseconds / 1000
-    value = headers.get("retry-after")
-    return _number(_first_of(value)) or _until(value, headers.get("date"))
-
-
-def _first_of(value: str | None) -> str | None:
-    """A header that a service and its proxy both send comes as ``7, 7``."""
-    return value.partition(",")[0] if value else None
-
-
-def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return number if math.isfinite(number) and number > 0 else None
-
-
-def _until(text: str | None, sent: str | None) -> float | None:
-    then = _date(text)
-    if then is None:
-        return None
-    by_service, by_us = _date(sent), datetime.now(UTC)
-    wait = (then - (by_service or by_us)).total_seconds()
-    if wait > _LONGEST_WAIT:  # a service that does not know what day it is
-        wait = (then - by_us).total_seconds()
-    return wait if wait > 0 else None
-
-
-def _date(text: str | None) -> datetime | None:
-    try:
-        date = parsedate_to_datetime(text or "")
-        # The oldest of HTTP's forms names no zone, and means UTC.
-        return date.replace(tzinfo=UTC) if date.tzinfo is None else date.astimezone(UTC)
-    except (ValueError, TypeError, OverflowError):
-        return None
 
 
 def _parse(body: bytes) -> object:
@@ -220,7 +202,7 @@ def _objects(envelope: object) -> Iterator[dict[str, Any]]:
         return
     error = envelope.get("error")
     inner = error if isinstance(error, dict) else {}
-    for details in (inner.get("data"), envelope.get("detail")):
+    for details in (inner.get("data"), inner.get("details"), envelope.get("detail")):
         if isinstance(details, list):
             details = details[0] if details else None
         if isinstance(details, dict):
@@ -235,7 +217,7 @@ def _first(
     for candidate in objects:
         for name in names:
             value = candidate.get(name)
-            if isinstance(value, str) and accepts(value):
+            if isinstance(value, str) and value not in _ABSENT and accepts(value):
                 return value
     return None
 
