@@ -83,6 +83,15 @@ def test_queues_are_served_in_the_order_given(stack: Stack) -> None:
     assert list(zip(reply[::3], reply[2::3], strict=True)) == [(1, b"b1"), (2, b"a1"), (2, b"a2")]
 
 
+def test_a_key_that_is_no_list_holds_up_no_other_queue(stack: Stack) -> None:
+    """Somebody's slip: nothing can be queued there; what was fetched before it is not stranded."""
+    stack.broker.lpush("a", b"a1")
+    stack.broker.set("b", b"no list")
+    stack.broker.lpush("c", b"c1")
+    assert fetch(stack, ("a", 5), ("b", 5), ("c", 5))[2::3] == [b"a1", b"c1"]
+    assert stack.broker.hlen(RECORDS[0]) == 2
+
+
 def test_acknowledgements_ride_along(stack: Stack) -> None:
     """Also thousands, and also when there is nothing to fetch; twice is as good as once."""
     stack.broker.lpush("q", *[b"m"] * 2500)

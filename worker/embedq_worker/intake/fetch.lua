@@ -19,7 +19,8 @@
 -- groups of suspects, the number of killers, then queue number (from 1), tag, message, queue number, tag, message, …
 -- A tag is <process>:<queue>:<fetch>.<message>.
 -- It may run when the server is out of memory: it moves messages, and must, for the memory to come back.
--- A message is never parsed here: a malformed one would abort the script half way.
+-- A message is never parsed here: a malformed one would abort the script half way. So would a key that is no list: nothing can be
+-- queued there, and other queues are served all the same.
 
 local unacked, index, process = KEYS[1], KEYS[2], ARGV[1]
 local budget, acknowledged = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -41,8 +42,11 @@ for number = 1, #KEYS - 5 do
   local queue, argument = KEYS[5 + number], 4 + acknowledged + 2 * number
   local name, room = ARGV[argument - 1], tonumber(ARGV[argument])
   while room > 0 and bytes < budget do
-    local message = redis.call('RPOP', queue)
-    if not message then
+    local message = redis.pcall('RPOP', queue)
+    if type(message) ~= 'string' then
+      if message and not string.find(message.err, 'WRONGTYPE', 1, true) then
+        return message
+      end
       break
     end
     taken, room, bytes = taken + 1, room - 1, bytes + #message
