@@ -11,19 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from embedq_worker.limiter import CallOutcome, Flow, Grant, Limits, Want
-from embedq_worker.limiter.board import (
-    Counts,
-    LiveLimits,
-    ModelBoard,
-    Spent,
-    find_models,
-    read_board,
-    reset_limits,
-    set_limits,
-    spent_within,
-)
+from embedq_worker.limiter.board import Counts, ModelBoard, Spent, find_models, read_board, spent_within
 from embedq_worker.limiter.exchange import Reply, decode_reply, encode_request
 from embedq_worker.limiter.keys import mailboxes_key, model_key, settings_key
+from embedq_worker.limiter.live import LiveLimits, set_limits
 from embedq_worker.limiter.position import Position
 from embedq_worker.limiter.scripts import exchange_script
 
@@ -240,7 +231,7 @@ def test_set_limits_win_until_they_are_reset(client: redis.Redis) -> None:
     board = read_board(client, MODEL)
     set_limits(client, MODEL, LiveLimits(max_concurrency=6))
     _, raised = process.exchange(9)
-    reset_limits(client, MODEL)
+    set_limits(client, MODEL, LiveLimits(), afresh=True)
     _, last = process.exchange(9)
 
     assert (len(granted), reply.slots) == (5, 5)

@@ -10,15 +10,9 @@ from embedq.contract import REGISTRY_KEY, Registered
 from embedq.errors import ConfigurationError
 from embedq_worker.cli.session import open_broker
 from embedq_worker.cli.standing import NAMES, Standing, limits_in_words, notes, standing_of, summary
-from embedq_worker.limiter.board import (
-    MOST_A_MINUTE,
-    MOST_CALLS,
-    LiveLimits,
-    find_models,
-    read_board,
-    set_limits,
-)
+from embedq_worker.limiter.board import find_models, read_board
 from embedq_worker.limiter.exchange import Concurrency
+from embedq_worker.limiter.live import MOST_A_MINUTE, MOST_CALLS, LiveLimits, set_limits
 from embedq_worker.settings import Settings
 
 _WHEN = "each worker heeds it with its next exchange: at once where it is busy, within a second elsewhere"

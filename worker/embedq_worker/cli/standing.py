@@ -7,8 +7,9 @@ import msgspec
 
 from embedq_worker.catalogue import Catalogue
 from embedq_worker.limiter import Limits
-from embedq_worker.limiter.board import LiveLimits, ModelBoard, Pause
+from embedq_worker.limiter.board import ModelBoard, Pause
 from embedq_worker.limiter.exchange import Concurrency
+from embedq_worker.limiter.live import LiveLimits
 
 NAMES = LiveLimits.__struct_fields__
 """The settings that are limits, in the order in which people are shown them."""

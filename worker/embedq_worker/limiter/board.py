@@ -1,4 +1,4 @@
-"""The board of a model: what the fleet knows of it, for people, and the limits that are set while it runs.
+"""The board of a model: what the fleet knows of it, for people.
 
 Reading writes nothing: what has lapsed is left to the workers, and is not counted. Every duration is by the
 server's clock.
@@ -9,47 +9,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from math import floor
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from msgspec import Meta
 
-from embedq_worker.limiter.exchange import Concurrency, Limits
+from embedq_worker.limiter.exchange import Limits
 from embedq_worker.limiter.keys import model_key, settings_key
+from embedq_worker.limiter.live import LiveLimits, read_live
 
 if TYPE_CHECKING:
     import redis.asyncio
 
-MOST_CALLS = 1_000_000
-MOST_A_MINUTE = 10**12
-"""Beyond these nobody means a limit, and the script would no longer write them as whole numbers."""
 _SLICES = 240
 _SLACK_SLICES = 2
 """As in ``lua/rates.lua``."""
 _PARTS = (":settings", ":wants", ":spent", ":tags", ":handed")
 """The hashes beside a model's own."""
-
-Rate = Annotated[int, Meta(ge=0, le=MOST_A_MINUTE)]
-
-
-class LiveLimits(msgspec.Struct, frozen=True, kw_only=True):
-    """Limits set for the running fleet, which win over the workers' files; None: the file's holds."""
-
-    max_concurrency: Annotated[int, Meta(ge=1, le=MOST_CALLS)] | None = None
-    requests_per_minute: Rate | None = None
-    """0: no limit, although the file may have one."""
-    tokens_per_minute: Rate | None = None
-    """0: no limit, although the file may have one."""
-    concurrency: Concurrency | None = None
-
-    def over(self, file: Limits) -> Limits:
-        """The limits in force for a worker with that file."""
-        return Limits(
-            max_concurrency=self.max_concurrency or file.max_concurrency,
-            requests_per_minute=_chosen(self.requests_per_minute, file.requests_per_minute),
-            tokens_per_minute=_chosen(self.tokens_per_minute, file.tokens_per_minute),
-            concurrency=self.concurrency or file.concurrency,
-        )
 
 
 class Change(msgspec.Struct, frozen=True):
@@ -160,7 +135,7 @@ def _board(model: str, replies: list[Any], minute: float) -> ModelBoard:
     alive = _current(processes, now)
     return _Notes(_text(state), _current(leases, now), now).board(
         model=model,
-        live=_live(_text(settings)),
+        live=read_live(_text(settings)),
         waiting=_wanted(_text(wants), alive),
         processes=len(alive),
         spent=spent_within(_text(spent), now, minute),
@@ -173,31 +148,6 @@ def find_models(client: redis.Redis, prefix: str = "") -> list[str]:
     pattern = re.sub(r"([*?\[\\])", r"\\\1", stem) + "*"
     keys = (key.decode() for key in client.scan_iter(match=pattern, count=1_000, _type="HASH"))
     return sorted({_without_part(key.removeprefix(stem)) for key in keys})
-
-
-def set_limits(
-    client: redis.Redis, model: str, changes: LiveLimits, prefix: str = "", *, afresh: bool = False
-) -> None:
-    """Set the limits that are not None for the running fleet; ``afresh``: and let go of those set before.
-
-    Raises ``msgspec.ValidationError`` for a value that no limit can have, and redis-py's errors.
-    """
-    given: dict[Any, Any] = {
-        name: value for name, value in msgspec.structs.asdict(changes).items() if value is not None
-    }
-    msgspec.convert(given, LiveLimits)
-    key = settings_key(model, prefix)
-    with client.pipeline(transaction=True) as pipe:
-        if afresh:
-            pipe.delete(key)
-        if given:
-            pipe.hset(key, mapping=given)
-        pipe.execute()
-
-
-def reset_limits(client: redis.Redis, model: str, prefix: str = "") -> None:
-    """Let go of all that was set: the workers' files hold again. Raises redis-py's errors."""
-    set_limits(client, model, LiveLimits(), prefix, afresh=True)
 
 
 def spent_within(fields: Mapping[str, str], now: float, minute: float) -> Spent:
@@ -266,21 +216,6 @@ class _Notes:
             next_probe=self._left("pause_until") or 0.0,
             is_probing=self._fields.get("probe") in self._leases,
         )
-
-
-def _chosen(live: int | None, file: int | None) -> int | None:
-    return file if live is None else live or None
-
-
-def _live(fields: Mapping[str, str]) -> LiveLimits:
-    """What is set and can be a limit; a value that cannot was not set by us."""
-    known: dict[str, Any] = {}
-    for name in fields.keys() & set(LiveLimits.__struct_fields__):
-        try:
-            known[name] = getattr(msgspec.convert({name: fields[name]}, LiveLimits, strict=False), name)
-        except msgspec.ValidationError:
-            continue
-    return LiveLimits(**known)
 
 
 def _current(scores: list[tuple[bytes, float]], now: float) -> set[str]:
