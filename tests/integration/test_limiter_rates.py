@@ -226,6 +226,19 @@ def test_rates_set_for_the_running_fleet(broker_url: str) -> None:
     assert free >= 350
 
 
+@pytest.mark.parametrize("slip", ["inf", "nan", "1.5", "-1", "1e30", "0x10", "9" * 20, " 7", "none", ""])
+def test_what_no_limit_can_be_is_passed_over(broker_url: str, slip: str) -> None:
+    """Whoever wrote it into Redis by hand: calls go on under the file's limits."""
+    with Fleet(broker_url) as fleet:
+        fleet.set(max_concurrency=slip, requests_per_minute=slip, tokens_per_minute=slip, concurrency=slip)
+        process = fleet.process(Limits(2, 600, 6_000))
+        process.want(3, tokens=1)
+        fleet.settle()
+        assert len(process.holding) == 2
+        position = process.position
+        assert (position.slots, position.requests_per_minute, position.tokens_per_minute) == (2, 600, 6_000)
+
+
 async def test_they_hold_by_the_servers_clock(broker_url: str) -> None:
     """Two processes on the real clock, with minutes of three seconds."""
     limits = Limits(MANY, 90, 9_000, concurrency="fixed")

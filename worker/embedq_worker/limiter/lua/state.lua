@@ -34,15 +34,15 @@ end
 
 local limits = request.limits
 
--- What is no limit is passed over: a slip of somebody's hand must not stop the fleet.
+local RANGES = {max_concurrency = {1, 1e6}, requests_per_minute = {0, 1e12}, tokens_per_minute = {0, 1e12}}
+
+-- What is no limit (board.py) is passed over: a slip of somebody's hand must not stop the fleet.
 local function set_live(field, text)
-  local number = tonumber(text)
-  if field == 'concurrency' and (text == 'aimd' or text == 'fixed') then
+  local range, number = RANGES[field], tonumber(string.match(text, '^%d+$'))
+  if range and number and number >= range[1] and number <= range[2] then
+    limits[field] = number
+  elseif field == 'concurrency' and (text == 'aimd' or text == 'fixed') then
     limits[field] = text
-  elseif field == 'max_concurrency' and number and number >= 1 then
-    limits[field] = number
-  elseif (field == 'requests_per_minute' or field == 'tokens_per_minute') and number and number >= 0 then
-    limits[field] = number
   end
 end
 
