@@ -222,6 +222,26 @@ def test_a_slot_that_is_confirmed_too_late_is_not_used(broker_url: str) -> None:
         assert fleet.leases() == {third.holding[0].holder}
 
 
+def test_a_slot_handed_over_to_who_heard_nothing_leaves_no_trace(broker_url: str) -> None:
+    """An exchange was lost, so that it begins anew before it looks into its mailbox."""
+    with Fleet(broker_url) as fleet:
+        first, second = (fleet.process(Limits(1, requests_per_minute=600)) for _ in range(2))
+        first.want(1)
+        fleet.settle()
+        second.want(1)
+        fleet.settle()
+        fleet.deliver = lambda: None  # type: ignore[method-assign]  # nobody looks
+        first.end_all()
+        first.exchange()
+        assert fleet.redis.hlen("embedq:model:m:handed") == 1
+        second.position.lost(second.position.compose())
+        second.want(0)
+        second.exchange()
+        assert fleet.leases() == set()
+        assert fleet.redis.hlen("embedq:model:m:handed") == 0
+        assert fleet.redis.hget("embedq:model:m:spent", "requests") == b"1"
+
+
 def test_a_dead_process_is_handed_nothing_after_three_seconds(broker_url: str) -> None:
     """Its claims are let go, and the slots go on without a gap."""
     with Fleet(broker_url) as fleet:

@@ -140,15 +140,23 @@ local function within_rates(found)
   return nil, wait, why
 end
 
--- What was handed over and not confirmed in time was not called, and whoever did not answer is taken for dead until it speaks.
-local function take_back()
+-- A slot that was handed over and is not confirmed was not called. Returns whether the holder had such a one.
+local function take_back(holder)
+  local text = redis.call('HGET', stem .. ':handed', holder)
+  if not text then
+    return false
+  end
+  local given = cjson.decode(text)
+  redis.call('HDEL', stem .. ':handed', holder)
+  correct(given.at, -1, -given.tokens)
+  adjust(given.lane, given.collection, -given.tokens)
+  return true
+end
+
+-- Whoever did not confirm in time is taken for dead until it speaks.
+local function take_back_lapsed()
   for _, holder in ipairs(lapsed) do
-    local text = redis.call('HGET', stem .. ':handed', holder)
-    if text then
-      local given = cjson.decode(text)
-      redis.call('HDEL', stem .. ':handed', holder)
-      correct(given.at, -1, -given.tokens)
-      adjust(given.lane, given.collection, -given.tokens)
+    if take_back(holder) then
       note_dead(string.match(holder, '^(.*)/'))
     end
   end
@@ -196,7 +204,7 @@ local function set_alarm(wait, whose_turn)
 end
 
 note_epoch()
-take_back()
+take_back_lapsed()
 note_alive()
 for _, call in ipairs(request.ended or {}) do
   end_call(call)
@@ -204,7 +212,9 @@ end
 renew_all(request.renew)
 confirm_all(request.confirm)
 if request.resync then
-  forget_others()
+  for _, holder in ipairs(forget_others()) do
+    take_back(holder)
+  end
 end
 claim_all(request.wants)
 local wait, why, whose_turn = hand_out()

@@ -59,6 +59,7 @@ local function confirm_all(holders)
 end
 
 -- After an answer of ours was lost, a process says all that it holds; whatever else is in its name was granted in vain.
+-- Returns the holders.
 local function forget_others()
   local known = {}
   for _, holders in ipairs({request.renew or {}, request.confirm or {}}) do
@@ -66,9 +67,12 @@ local function forget_others()
       known[holder] = true
     end
   end
+  local forgotten = {}
   for _, holder in ipairs(redis.call('ZRANGE', leases, 0, -1)) do
     if string.sub(holder, 1, #process + 1) == process .. '/' and not known[holder] then
       free(holder)
+      forgotten[#forgotten + 1] = holder
     end
   end
+  return forgotten
 end
