@@ -47,6 +47,8 @@ _PATIENCE = 20_000
 class Fleet:
     """Times are seconds since the beginning; ``lease`` and ``minute`` in seconds.
 
+    ``skew``: seconds by which the server's clock was set while it ran.
+
     ``on_grant`` is called with each process and the call that it may make, ``on_heard`` with each exchange
     that the server heard; ``grants`` are all calls that may be made, ``replies`` the answers that arrived.
     """
@@ -55,6 +57,7 @@ class Fleet:
         self, url: str, *, lease: float = 30.0, minute: float = 60.0, script: Script | None = None
     ) -> None:
         self.now = 0.0
+        self.skew = 0.0
         self.lease = lease
         self.minute = minute
         self.processes: list[Process] = []
@@ -116,13 +119,17 @@ class Fleet:
         found = cast("dict[bytes, bytes]", self.redis.hgetall(model_key(model)))
         return {field.decode(): value.decode() for field, value in found.items()}
 
+    def server_time(self, when: float) -> float:
+        """What the server's clock, as it is now, says then; in seconds."""
+        return EPOCH + self.skew + when
+
     def limit(self, model: str = "m") -> float:
         """The limit to which concurrency has adapted."""
         return float(self.state(model).get("limit", "inf"))
 
     def leases(self, model: str = "m") -> set[str]:
         """Who holds a lease that has not lapsed."""
-        now = (EPOCH + self.now) * 1000
+        now = self.server_time(self.now) * 1000
         found = cast("list[bytes]", self.redis.zrangebyscore(model_key(model) + ":leases", now, "inf"))
         return {holder.decode() for holder in found}
 
@@ -140,7 +147,7 @@ class Fleet:
         assert self._exchanges < _PATIENCE, "the processes talk without end"
         self.now += _WAY
         keys = (model_key(request.model), mailboxes_key())
-        time = f"{(EPOCH + self.now) * 1000:.3f}"
+        time = f"{self.server_time(self.now) * 1000:.3f}"
         evalsha = cast("Callable[..., bytes]", self.redis.evalsha)
         return decode_reply(evalsha(self._digest, 2, *keys, encode_request(request), time))
 

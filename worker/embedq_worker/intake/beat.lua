@@ -10,7 +10,7 @@
 -- ARGV[1]  this process
 -- ARGV[2]  life of a lease, seconds
 -- ARGV[3]  seconds without a beat of anybody that mean that the server was away: those who live could not renew, and need a
---          lease's time to do so
+--          lease's time to do so; so they do when its clock was set back, or a new master's is slow
 --
 -- Returns 'renewed'; 'taken over', for one whose messages were taken away from it while it was silent; or 'being taken over', for
 -- one of whose messages some are still to be taken: it has no lease until that is done. Then whether anybody's messages are
@@ -20,9 +20,15 @@ local time = redis.call('TIME')
 local now = time[1] + time[2] / 1000000
 local life = tonumber(ARGV[2])
 
-local last = redis.call('GET', KEYS[4])
-if not last or now - last > tonumber(ARGV[3]) then
+local last = tonumber(redis.call('GET', KEYS[4]))
+local is_back = last and last - now > life
+if not last or is_back or now - last > tonumber(ARGV[3]) then
   redis.call('SET', KEYS[5], string.format('%.6f', now + life))
+end
+if is_back then  -- the leases of the dead would live on until then
+  for _, other in ipairs(redis.call('ZRANGEBYSCORE', KEYS[1], now + life, '+inf')) do
+    redis.call('ZADD', KEYS[1], now + life, other)
+  end
 end
 redis.call('SET', KEYS[4], string.format('%.6f', now))
 

@@ -80,6 +80,7 @@ end
 -- Only who holds a lease is heard: a process that does not know whether it was heard tells everything again.
 local function end_call(call)
   if free(call.holder) then
+    call.at = math.min(call.at, now)  -- it was granted before the clock was set back
     correct_call(call)
     outcomes[call.outcome](call)
     heed_allowance(call)

@@ -1,6 +1,7 @@
 -- What the fleet knows of one model: read at the start, changed in memory, written back at the end.
 --
 -- KEYS[1]  hash  <prefix>embedq:model:<model>, called the stem below; its fields, times in milliseconds by the server:
+--   heard_at                  about when a process last said something
 --   epoch began_at            name of this memory; another one than a process knows means that Redis lost its own
 --   held_until                nothing is granted before: calls from before the loss may be in flight
 --   granted calls throttled failed refused    counts since the epoch, for people
@@ -30,6 +31,18 @@ do
     local value = WORDS[flat[at]] and flat[at + 1] or tonumber(flat[at + 1])
     before[flat[at]], state[flat[at]] = value, value
   end
+end
+
+local HEARD = 1000  -- milliseconds: to write it each time would cost more than it tells
+
+-- The clock was set back, or a new master's is slow: what lies in the future would hold the fleet up until then, for hours maybe. This
+-- memory is given up. A step of less than a lease is waited for: calls from before may be in flight, so that costs a lease, too.
+if (state.heard_at or 0) > now + request.lease then
+  state = {held_until = now + request.lease}
+  redis.call('DEL', stem .. ':leases', stem .. ':handed', stem .. ':spent', stem .. ':processes')
+end
+if now >= (state.heard_at or 0) + HEARD then
+  state.heard_at = now
 end
 
 local limits = request.limits
