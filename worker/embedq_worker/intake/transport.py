@@ -29,69 +29,22 @@ from embedq.contract import WAKE_KEY
 from embedq_worker import names
 from embedq_worker.intake import envelope
 from embedq_worker.intake.desk import DESK
-from embedq_worker.intake.hands import ACKNOWLEDGEMENTS, Fetched, Hands
+from embedq_worker.intake.fetches import Catch, Fetches
+from embedq_worker.intake.hands import Fetched, Hands
 from embedq_worker.intake.in_hand import age
+from embedq_worker.intake.qos import QoS
 from embedq_worker.intake.quarantine import Quarantine
 from embedq_worker.intake.scripts import FETCH
 from embedq_worker.logs import get_logger
 
 logger = get_logger(__name__)
 
-FETCH_BYTES = 2 << 20
-"""A fetch ends here.
-
-50 messages of 1.4 MB in one script blocked the server, and the limiter with it, for 371 ms.
-"""
-FETCH_MESSAGES = 256
-"""Messages of one queue in one fetch: more would hold the hub, and with it the completions, too long."""
 IDLE_WAIT = 0.05
 """Seconds that an idle worker sleeps in the server between two looks at its queues."""
 REFUSED_WAIT = 1.0
 """Seconds until a server that refused a command is asked again."""
 RECONCILE_EVERY = 30.0
 """Seconds between two looks whether Redis records more in this process's name than it holds."""
-PRIORITIES = (3, 6, 9)
-"""Where stock clients put messages of a priority above 0: lists of their own, looked at once in a while."""
-PRIORITIES_EVERY = 20
-"""Fetches between two looks at them."""
-
-
-class QoS(kombu_redis.QoS):
-    """Room is the governor's to give, and what is in hand stays in hand when a connection goes."""
-
-    def can_consume(self) -> bool:
-        """Whether to poll: always for control messages and pending replies, else while there is a reason."""
-        channel = self.channel
-        queues = channel.active_queues
-        if not queues or channel._in_poll or channel.takes_replies:
-            return True
-        if channel.is_refused:
-            return False
-        return DESK.isolation.is_on or DESK.in_hand.has_news or DESK.governor.has_room(queues)
-
-    def append(self, message: object, delivery_tag: str) -> None:
-        """The fetch has recorded the message already, in Redis and in hand."""
-
-    def ack(self, delivery_tag: str) -> None:
-        """Done with the message; the next fetch says so to Redis."""
-        DESK.in_hand.settle(delivery_tag)
-
-    def reject(self, delivery_tag: str, requeue: bool = False) -> None:
-        """Give the message back to its queue, or be done with it; the next fetch says so to Redis."""
-        if requeue:
-            DESK.in_hand.give_back(delivery_tag)
-        else:
-            DESK.in_hand.settle(delivery_tag)
-
-    def restore_visible(self, *args: object, **kwargs: object) -> None:
-        """The heartbeat takes over what dead workers held; kombu's own sweep parses it, and logs it."""
-
-    def restore_unacked_once(self, stderr: object = None) -> None:
-        """Nothing to restore with a channel.
-
-        ``Channel.close`` gives back what is in hand when the worker stops.
-        """
-        self._on_collect.cancel()
 
 
 class Channel(kombu_redis.Channel):
@@ -109,9 +62,6 @@ class Channel(kombu_redis.Channel):
         self._unacknowledged: set[str] = set()
         self._script_missing = True
         self._has_fetched = False
-        self._fetches = 0
-        self._fetch_queues: list[str] = []
-        self._fetch_acknowledged: list[str] = []
         self._reconciled_at = -inf
         self._refused_at = -inf
         self._is_refusing = False
@@ -140,6 +90,11 @@ class Channel(kombu_redis.Channel):
         Over a client that adds no prefix of its own: kombu's prefixes only the first key of a script.
         """
         return Hands(redis.Redis(connection_pool=self.pool), self.global_keyprefix)
+
+    @cached_property
+    def fetches(self) -> Fetches:
+        """What each fetch asks for, and what its reply brought."""
+        return Fetches(self.hands, self.global_keyprefix, self.sep)
 
     def _brpop_start(self, timeout: float | None = None) -> None:
         """Send the next command: a fetch, or after an empty one a sleep that a producer's token ends."""
@@ -171,12 +126,7 @@ class Channel(kombu_redis.Channel):
         if self._script_missing:
             redis.Redis(connection_pool=self.pool).script_load(FETCH.text)
             self._script_missing = False
-        rooms = [] if DESK.isolation.is_on else DESK.governor.next_fetch(self.active_queues)
-        rooms = self._with_priorities(rooms)
-        self._fetch_queues = [queue.partition(self.sep)[0] for queue, _ in rooms]
-        self._fetch_acknowledged = DESK.in_hand.unconfirmed(ACKNOWLEDGEMENTS)
-        keys, arguments = self._fetch_arguments(rooms)
-        return ["EVALSHA", FETCH.digest, len(keys), *keys, *arguments]
+        return self.fetches.command(self.active_queues)
 
     def _settle_hands(self) -> None:
         """Before a fetch: give back what is to go back, and what a fetch brought whose answer was lost."""
@@ -184,22 +134,6 @@ class Channel(kombu_redis.Channel):
         if monotonic() - self._reconciled_at > RECONCILE_EVERY:  # at once on a new connection
             self.hands.reconcile()
             self._reconciled_at = monotonic()
-
-    def _fetch_arguments(self, rooms: Sequence[tuple[str, int]]) -> tuple[list[str], list[object]]:
-        keys = self.hands.fetch_keys()
-        acknowledged = self._fetch_acknowledged
-        arguments: list[object] = [DESK.process, DESK.next_number(), FETCH_BYTES]
-        arguments += (len(acknowledged), *acknowledged)
-        for queue, room in rooms:
-            keys.append(self._key(queue))
-            arguments += (queue.partition(self.sep)[0], min(room, FETCH_MESSAGES))
-        return keys, arguments
-
-    def _with_priorities(self, rooms: list[tuple[str, int]]) -> list[tuple[str, int]]:
-        self._fetches += 1
-        if self._fetches % PRIORITIES_EVERY:
-            return rooms
-        return rooms + [(f"{queue}{self.sep}{step}", 1) for queue, _ in rooms for step in PRIORITIES]
 
     def _brpop_read(self, **options: Any) -> bool:
         """Read the reply: deliver what was fetched, raise ``Empty`` when nothing was."""
@@ -230,14 +164,13 @@ class Channel(kombu_redis.Channel):
             self._note_refusal(error)
             raise Empty from None
         self._is_refusing = False
-        DESK.in_hand.confirm(self._fetch_acknowledged)
-        is_leased, suspects, killers, *flat = reply
-        self._deliver_all(self._fetched(flat))
-        if not is_leased:
+        catch = self.fetches.read(reply)
+        self._deliver_all(catch.messages)
+        if not catch.is_leased:
             DESK.hurry()
         elif not DESK.governor.stopped:
-            self._look_after_the_dead(suspects, killers, is_idle=not flat and DESK.in_hand.is_empty)
-        if not flat:
+            self._look_after_the_dead(catch)
+        if not catch.messages:
             self._asleep = True
             raise Empty
         return True
@@ -250,17 +183,12 @@ class Channel(kombu_redis.Channel):
             connection.disconnect()
             raise
 
-    def _fetched(self, flat: list[Any]) -> list[Fetched]:
-        return [
-            Fetched(self._fetch_queues[flat[at] - 1], flat[at + 1].decode(), flat[at + 2])
-            for at in range(0, len(flat), 3)
-        ]
-
-    def _look_after_the_dead(self, suspects: int, killers: int, *, is_idle: bool) -> None:
+    def _look_after_the_dead(self, catch: Catch) -> None:
         quarantine = Quarantine(self.hands, self._deliver_all)
         queues = list(self.active_queues)
+        is_idle = not catch.messages and DESK.in_hand.is_empty
         try:
-            quarantine.look(queues, suspects=suspects, killers=killers, is_idle=is_idle)
+            quarantine.look(queues, suspects=catch.suspects, killers=catch.killers, is_idle=is_idle)
         except ResponseError as error:
             self._note_refusal(error)
 
@@ -343,4 +271,4 @@ class Transport(kombu_redis.Transport):
     Channel = Channel
 
 
-__all__ = ["Channel", "QoS", "Transport"]
+__all__ = ["Channel", "Transport"]
