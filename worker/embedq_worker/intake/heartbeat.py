@@ -119,8 +119,8 @@ class Heartbeat:
             if not self._is_away:
                 logger.warning(
                     "redis_away",
-                    "Redis is away ({error}), leases of messages in hand are not renewed; look whether it "
-                    "runs",
+                    "Redis is away, or refuses us ({error}): leases of messages in hand are not renewed; "
+                    "look whether it runs, and at its log",
                     error=type(error).__name__,
                 )
             self._is_away = True
