@@ -5,7 +5,7 @@ from __future__ import annotations
 from embedq_worker.limiter.exchange import Limits
 from tests.simulation.fleet import Fleet
 from tests.simulation.report import Report
-from tests.simulation.scenarios.bed import ENDLESS, Meter, fleet, queue
+from tests.simulation.scenarios.bed import ENDLESS, fleet, queue
 from tests.simulation.service import Service, Trouble
 from tests.simulation.size import Size
 from tests.simulation.world import Work, World
@@ -35,10 +35,8 @@ def _commands(url: str, size: Size, *, calls: int, trouble: Trouble | None, last
             if lasting:
                 process.desks[world.name].add(Work(queue("bulk", "docs_0").flow, 0.0))
         where.agenda.run(_WARM)
-        meter = Meter(where, world)
         before = where.server.exchanges + where.looks
         where.agenda.run(_WARM + _SECONDS)
-        meter.utilisation(world)
         return (where.server.exchanges + where.looks - before) / _SECONDS / _PROCESSES
 
 
