@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import random
+
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from embedq_worker.limiter.exchange import CallOutcome, Limits
 from tests.support.fleet import Endless, Fleet
+from tests.support.holders import Watch
 
 LEASE = 6.0
 HOUR = 3600.0
@@ -85,3 +90,26 @@ def test_a_short_step_is_waited_for(broker_url: str) -> None:
         fleet.run(1)
         assert len(fleet.grants) > before
         assert fleet.state()["epoch"] == epoch
+
+
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 2**32), limit=st.integers(1, 6))
+def test_never_more_live_holders_than_the_limit(broker_url: str, seed: int, limit: int) -> None:
+    """However often and far it is set back, and at last the fleet works as before."""
+    rng = random.Random(seed)
+    with Fleet(broker_url, lease=LEASE) as fleet:
+        watch = Watch(fleet, limit)
+        processes = [fleet.process(Limits(limit, concurrency="fixed")) for _ in range(3)]
+        for _ in range(40):
+            process = rng.choice(processes)
+            process.want(rng.randint(1, 5))
+            for grant in process.holding[: rng.randint(0, 2)]:
+                process.end(grant)
+            fleet.run(rng.choice([0.0, 0.01, 0.5, 2.0]))
+            if rng.random() < 0.1:
+                set_back(fleet, rng.choice([0.5, LEASE / 2, 2 * LEASE, HOUR]))
+        for process in processes:
+            process.end_all()
+            process.want(5)
+        fleet.run(LEASE + 3)
+        assert watch.count() == limit
