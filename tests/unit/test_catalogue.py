@@ -173,6 +173,7 @@ def test_limits_are_the_users_to_set(name: str) -> None:
         ({"voyage-2": {"request_per_minute": 1}}, "did you mean 'requests_per_minute'"),
         ({"voyage-2": {"requests_per_minute": 0}}, "requests_per_minute: Expected `int` >= 1"),
         ({"voyage-2": {"tokens_per_minute": 0}}, "tokens_per_minute: Expected `int` >= 1"),
+        ({"voyage-2": {"max_concurrency": 10**15}}, "max_concurrency: Expected `int` <= 1000000"),
         ({"voyage-2": {"concurrency": "none"}}, "concurrency: Invalid enum value 'none'"),
         ({"voyage-2": {"dimensions": 9}}, "dimensions is a fact of the catalogue"),
         ({"new": {"family": "plain"}}, "give at least dimensions"),

@@ -14,8 +14,10 @@ Family = Literal["openai", "voyage", "google", "alibaba", "plain"]
 """Whose request fields a model understands; ``plain`` is any other OpenAI-compatible server."""
 Parameter = Union[str, bool, int, float]  # noqa: UP007  msgspec reads it at run time, on every supported Python
 Positive = Annotated[int, Meta(ge=1)]
+Calls = Annotated[int, Meta(ge=1, le=1_000_000)]
+"""In flight; more is no limit, and Redis' Lua would write it as a fraction in the end."""
 Rate = Annotated[int, Meta(ge=1, le=10**12)]
-"""A minute; more is no limit, and Redis' Lua would write it as a fraction."""
+"""A minute; likewise."""
 Size = Annotated[int, Meta(ge=1, le=16_000)]
 """Dimensions; 16,000 is what a pgvector column holds (PGV)."""
 
@@ -90,7 +92,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sources: dict[str, tuple[str, ...]] = {}
     """Fact → tags of ``Catalogue.sources``."""
 
-    max_concurrency: Positive = 16
+    max_concurrency: Calls = 16
     """Calls in flight, whole fleet. Too low leaves the API idle; too high draws 429s."""
     concurrency: Literal["aimd", "fixed"] = "aimd"
     """``aimd``: the limit adapts below ``max_concurrency`` when the service pushes back; ``fixed``: it is
