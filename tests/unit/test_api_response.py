@@ -103,6 +103,7 @@ def test_a_wrong_answer_is_named(answer: bytes, code: str) -> None:
 
     assert caught.value.code == code
     assert isinstance(caught.value, Transient)
+    assert "check base_url" in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
 

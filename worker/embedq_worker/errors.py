@@ -228,6 +228,10 @@ class MalformedAnswer(Transient):
     def __reduce__(self) -> tuple[type[MalformedAnswer], tuple[str | None], dict[str, object]]:
         return type(self), (self.code,), self.__dict__
 
+    def advice(self) -> str:
+        """What a person can do about it."""
+        return "it is tried again; if it lasts, check base_url, and the model's dimensions"
+
 
 class LimiterAway(WorkerError):
     """Redis does not say whether a call may be made; until it does, nobody calls."""
