@@ -81,6 +81,7 @@ TOO_LARGE = "input (900 tokens) is too large to process. increase the physical b
         (400, GOOGLE, Refused, "API_KEY_INVALID", None),
         (400, openai("400", "None", "None", f"{LITELLM_MODEL} {PROSE}"), Refused, None, None),
         (400, {"detail": {"error": LITELLM_MODEL}}, Refused, None, None),
+        (400, {"errors": [{"code": 5007, "message": "AiError: No such model @cf/x"}]}, Refused, None, None),
         (404, openai("model_not_found"), Refused, "model_not_found", None),
         (
             400,

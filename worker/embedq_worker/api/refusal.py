@@ -2,9 +2,9 @@
 
 Services word their refusals in many envelopes: ``{"error": {message, type, param, code}}`` (OpenAI, vLLM,
 LiteLLM), ``{"error": {name, message, data}}`` (AI/ML API), ``{message, code, type}`` (TEI), ``{"error": …}``,
-``{"detail": …}`` (Voyage, FastAPI), ``[{"error": {code, message, status, details}}]`` (Google). Prose is
-looked at where a status would mislead, and never kept, as it may quote the text. Nor is a short name kept
-that could be a word of the text.
+``{"detail": …}`` (Voyage, FastAPI), ``[{"error": {code, message, status, details}}]`` (Google),
+``{"errors": […]}`` (Cloudflare). Prose is looked at where a status would mislead, and never kept, as it may
+quote the text. Nor is a short name kept that could be a word of the text.
 """
 
 from __future__ import annotations
@@ -202,7 +202,7 @@ def _objects(envelope: object) -> Iterator[dict[str, Any]]:
         return
     error = envelope.get("error")
     inner = error if isinstance(error, dict) else {}
-    for details in (inner.get("data"), inner.get("details"), envelope.get("detail")):
+    for details in (inner.get("data"), inner.get("details"), envelope.get("detail"), envelope.get("errors")):
         if isinstance(details, list):
             details = details[0] if details else None
         if isinstance(details, dict):
