@@ -85,12 +85,14 @@ def test_a_collection_may_go_while_its_model_is_paused(stack: Stack) -> None:
 async def test_every_refusal_pauses_its_model(
     broker_url: str, fake_api: FakeAPI, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A key, an account or a model. Each is probed after two seconds; others are called meanwhile."""
+    """A key, an account, a model, what a gateway says by 400: probed after two seconds; others go on."""
     caplog.set_level(logging.WARNING)
     refusals: dict[str, faults.AnyFault] = {
         "key": faults.RefusedKey(),
         "account": faults.NoCredits(),
         "model": faults.MissingModel(),
+        "budget": faults.Status(400, body='{"error": {"type": "budget_exceeded", "code": "400"}}'),
+        "page": faults.Status(400, body="<html>The plain HTTP request was sent to HTTPS port</html>"),
     }
     fake_api.configure(dimensions=64)
     for name, fault in refusals.items():
