@@ -220,6 +220,21 @@ async def test_every_process_measures_the_worst_of_a_model(connection: Connectio
     assert measured("found", "new") is None
 
 
+async def test_a_check_that_does_not_come_is_overdue(connection: Connection, database_url: str) -> None:
+    """Since it was due; of a model that was never checked, since this process might have done it."""
+    connection.execute(
+        "INSERT INTO embedq.drift (model, dimensions, checked_at, distance, claimed_until)"
+        " VALUES ('old', 3, now() - interval '3 hours', 0, now() + interval '1 day')"
+    )
+    async with checking(connection, database_url, hours=1) as (check, _):
+        await until(lambda: (measured("overdue_seconds") or 0) > 0)
+        assert measured("overdue_seconds") == pytest.approx(7_200, abs=60)
+        assert measured("overdue_seconds", "new") == 0  # it waits five minutes before its first
+        check.let_go()
+    async with checking(connection, database_url, hours=0):
+        await until(lambda: measured("overdue_seconds") is None)
+
+
 @pytest.mark.parametrize(
     ("service", "why"),
     [

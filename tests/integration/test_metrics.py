@@ -55,6 +55,7 @@ def test_the_numbers_are_those_of_the_load(stack: Stack, port: int) -> None:
     assert page.total("embedq_write_seconds_count") >= 4
     assert page.value("embedq_ready") == 1
     assert page.value("embedq_fleet_workers") == 1
+    assert page.value("embedq_fleet_collection_info", collection="docs", model=MODEL) == 1
     assert page.value("embedq_fleet_limit", model=MODEL) == 16
 
 
@@ -150,5 +151,6 @@ def test_the_fleet_is_seen_as_it_stands(stack: Stack, port: int) -> None:
         stack.command("collection", "drop", "gone", "--purge", "--yes")
         stack.broker.delete("embedq.docs.query")
         wait_until(lambda: stack.broker.hlen("embedq:unacked") == 0, 20)
+        # Also its info, which says which collections there are.
         wait_until(lambda: ("collection", "gone") not in scrape(port).labels(), 20)
         assert scrape(port).value("embedq_fleet_dead_letters", collection="") == 1

@@ -11,7 +11,9 @@ import pytest
 
 from embedq.errors import QueryFailed
 from embedq.testing.faults import BadText, Reset, Status
+from embedq_worker.embedded.process import free_port
 from embedq_worker.engine.usage_keeper import REPORT_EVERY
+from tests.support.metrics import Page, scrape
 from tests.support.stack import MODEL, Stack, wait_until
 
 PRICE = Decimal("0.02")
@@ -69,12 +71,23 @@ def reported(stack: Stack) -> int:
     return int(listed["tokens"])
 
 
+def _check_metrics(page: Page, spent: int) -> None:
+    """In tokens as in dollars, by collection and by model."""
+    docs = {"scope": "collection", "name": "docs"}
+    assert page.value("embedq_fleet_spent_tokens", **docs) == spent
+    assert page.value("embedq_fleet_budget_tokens", **docs) == BUDGET
+    assert page.value("embedq_fleet_budget_dollars", **docs) is None
+    assert page.value("embedq_fleet_budget_spent", **docs) == 1
+    assert (page.value("embedq_fleet_spent_tokens", scope="model", name=MODEL) or 0) >= spent
+
+
 def test_a_budget_holds_for_the_fleet(stack: Stack) -> None:
     """Two processes stop near it, drop nothing, go on with another collection, and at midnight."""
     stack.configure(f'[models."{MODEL}"]\nmax_inputs = 8\nmax_concurrency = 4\n')
     stack.create("docs")
     stack.create("free")
     stack.api.configure(latency=0.1)
+    port = stack.environment["EMBEDQ_METRICS_PORT"] = str(free_port())
     said = stack.command("budget", "set", "--collection", "docs", "--tokens", str(BUDGET))
     assert f"0 of {BUDGET:,} tokens" in said
     with stack.worker(processes=2) as worker, stack.producer() as producer:
@@ -98,6 +111,7 @@ def test_a_budget_holds_for_the_fleet(stack: Stack) -> None:
         [listed] = json.loads(stack.command("budget", "list", "--json"))
         assert (listed["is_spent"], listed["tokens"], listed["budget_tokens"]) == (True, before, BUDGET)
         assert len(stack.stored("docs")) < len(TEXTS)
+        _check_metrics(scrape(int(port)), before)
         with psycopg.connect(stack.database_url) as connection:  # midnight
             connection.execute("UPDATE embedq.usage SET day = day - 1")
         wait_until(lambda: worker.output.count("there is money for collection docs again") >= 2, 20)

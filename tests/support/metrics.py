@@ -51,11 +51,11 @@ class Page:
             sample for family in text_string_to_metric_families(text) for sample in family.samples
         ]
 
-    def value(self, name: str, **labels: str) -> float | None:
+    def value(self, name: str, /, **labels: str) -> float | None:
         """The sample of a name with exactly these labels; None where there is none."""
         return next((each.value for each in self.samples if (each.name, each.labels) == (name, labels)), None)
 
-    def total(self, name: str, **labels: str) -> float:
+    def total(self, name: str, /, **labels: str) -> float:
         """The sum over the samples of a name that have these labels, whatever others they have."""
         return sum(
             each.value for each in self.samples if each.name == name and labels.items() <= each.labels.items()

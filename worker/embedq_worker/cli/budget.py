@@ -70,7 +70,7 @@ def set_(model: str | None, collection: str | None, most: Decimal | None, tokens
 def list_(is_json: bool) -> None:
     """List the budgets, and what is spent of them today."""
     with open_database(Settings.from_environment()) as connection:
-        found = [each for each in usage_today(connection) if _has_budget(each)]
+        found = [each for each in usage_today(connection) if each.is_limited]
     if is_json:
         click.echo(as_json(found))
     elif found:
@@ -128,10 +128,6 @@ def _warn_of_prices(connection: Connection, settings: Settings, scope: Scope, na
                 "usd_per_million_tokens in EMBEDQ_CONFIG of the workers, or set --tokens",
                 err=True,
             )
-
-
-def _has_budget(each: UsageToday) -> bool:
-    return each.budget_dollars is not None or each.budget_tokens is not None
 
 
 def _show(found: list[UsageToday]) -> None:

@@ -55,7 +55,7 @@ class Budgets:
         self._budgets = {
             (each.scope, each.name): _Budget(each.budget_dollars, each.budget_tokens, each.cost, each.tokens)
             for each in today
-            if each.budget_dollars is not None or each.budget_tokens is not None
+            if each.is_limited
         }
         self._add(unreported)
         was_known, self._is_known = self._is_known, True

@@ -13,7 +13,7 @@ import tomllib
 from collections.abc import Callable, Iterable
 from importlib.resources import files
 from math import inf
-from time import monotonic
+from time import monotonic, time
 from typing import NamedTuple
 
 from embedq_worker.catalogue import Model
@@ -116,11 +116,26 @@ class DriftCheck:
             states = await read_states(self._database, self._every)
             self._complaint = None
             _measure(states)
+            drift.OVERDUE.replace(self._overdue(states))
             for state in states:
                 if (model := models.get(_sized(state))) and self._is_to_do(state, model):
                     await self._begin(state, model)
         except StoreError as error:
             self._complain(error)
+
+    def _overdue(self, states: Iterable[DriftState]) -> dict[tuple[str, ...], float]:
+        """For how long each model's check has been due: of its sizes the longest."""
+        overdue: dict[tuple[str, ...], float] = {}
+        if self._every > 0:
+            for state in states:
+                model = (state.model,)
+                overdue[model] = max(overdue.get(model, 0.0), self._since_due(state))
+        return overdue
+
+    def _since_due(self, state: DriftState) -> float:
+        if state.checked_at is None:  # since this process might have been the first
+            return monotonic() - self._begins
+        return time() - state.checked_at.timestamp() - self._every
 
     def _is_to_do(self, state: DriftState, model: Model) -> bool:
         in_turn = self._every > 0 and state.is_due and monotonic() >= self._begins

@@ -65,6 +65,7 @@ class FleetReadings:
         if {each.name for each in collections} != {each.name for each in self._collections}:
             self._letters.hurry()
         self._collections = collections
+        fleet.COLLECTIONS.replace({(each.name, each.model): 1.0 for each in collections})
         await asyncio.gather(*(watch.ask() for watch in self._watches))
 
     async def _look_at_redis(self) -> None:

@@ -75,8 +75,11 @@ class UsageKeeper:
 
 def _measure(today: Sequence[UsageToday]) -> None:
     """For the metrics, which are in floats."""
-    budget.SPENT.replace({(each.scope, each.name): float(each.cost) for each in today})
-    dollars = {(each.scope, each.name): each.budget_dollars for each in today}
+    named: dict[tuple[str, ...], UsageToday] = {(each.scope, each.name): each for each in today}
+    budget.SPENT.replace({name: float(each.cost) for name, each in named.items()})
+    budget.SPENT_TOKENS.replace({name: float(each.tokens) for name, each in named.items()})
+    dollars = {name: each.budget_dollars for name, each in named.items()}
     budget.BUDGET.replace({name: float(most) for name, most in dollars.items() if most is not None})
-    budgets = (each for each in today if each.budget_dollars is not None or each.budget_tokens is not None)
-    budget.IS_SPENT.replace({(each.scope, each.name): float(each.is_spent) for each in budgets})
+    tokens = {name: each.budget_tokens for name, each in named.items()}
+    budget.BUDGET_TOKENS.replace({name: float(most) for name, most in tokens.items() if most is not None})
+    budget.IS_SPENT.replace({name: float(each.is_spent) for name, each in named.items() if each.is_limited})

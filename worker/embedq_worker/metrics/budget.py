@@ -1,4 +1,4 @@
-"""Money spent today, and what may be spent."""
+"""Money and tokens spent today, and what may be spent."""
 
 from __future__ import annotations
 
@@ -15,6 +15,18 @@ BUDGET = Reading(
     "US dollars a day that a model or a collection may cost.",
     ["scope", "name"],
     unit="dollars",
+)
+SPENT_TOKENS = Reading(
+    "embedq_fleet_spent_tokens",
+    "Tokens that a model or a collection used since midnight UTC.",
+    ["scope", "name"],
+    unit="tokens",
+)
+BUDGET_TOKENS = Reading(
+    "embedq_fleet_budget_tokens",
+    "Tokens a day that a model or a collection may use.",
+    ["scope", "name"],
+    unit="tokens",
 )
 IS_SPENT = Reading(
     "embedq_fleet_budget_spent",

@@ -7,6 +7,11 @@ from __future__ import annotations
 
 from embedq_worker.metrics.reading import Reading
 
+COLLECTIONS = Reading(
+    "embedq_fleet_collection_info",
+    "1 for each collection, with the model that embeds it: to join what is told by model and by collection.",
+    ["collection", "model"],
+)
 QUEUED = Reading(
     "embedq_fleet_queued_messages",
     "Messages in the queue of a lane, in nobody's hands.",
