@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.alerts.rules import RULES
-from tests.alerts.timelines import INTERVAL, Timeline
+from tests.alerts.timeline import INTERVAL, Timeline
 
 
 def check_timelines(promtool: str, timelines: Iterable[Timeline], folder: Path) -> None:

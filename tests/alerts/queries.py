@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import promql_parser
@@ -19,34 +20,56 @@ _MADE, _SOURCE = 1, 3
 def metrics_read(query: str) -> dict[str, set[str]]:
     """The metrics that a query reads, each with the labels that it is asked for.
 
-    What an aggregation or a match names counts for every metric below it. Raises ``ValueError`` where the
-    query is no PromQL.
+    What an aggregation or a match names counts for every metric below it that gives labels. Raises
+    ``ValueError`` where the query is no PromQL.
     """
     reader = _Reader()
     promql_parser.walk(promql_parser.parse(query), reader.enter, reader.leave)
     return reader.found
 
 
+@dataclass
+class _Expression:
+    """One that is being walked through."""
+
+    asked: set[str]
+    """Labels that it and what is above it name."""
+    matched: set[str] | None = None
+    """Of ``and`` and ``unless``: the match's. Their second operand filters the first, and gives no label."""
+    operands: int = 0
+    """Entered so far."""
+
+    def asked_of_next(self) -> set[str]:
+        """The labels that its next operand is asked for."""
+        self.operands += 1
+        return self.asked if self.matched is None or self.operands == 1 else self.matched
+
+
 class _Reader:
     def __init__(self) -> None:
         self.found: dict[str, set[str]] = {}
-        self._named: list[set[str]] = [set()]
-        """Labels named above, expression by expression."""
+        self._above = [_Expression(set())]
 
     def enter(self, expression: Expr) -> None:
-        self._named.append((self._named[-1] - set(_made(expression))) | set(_named(expression)))
+        named = set(_named(expression))
+        asked = (self._above[-1].asked_of_next() - set(_made(expression))) | named
+        self._above.append(_Expression(asked, named if _is_filter(expression) else None))
         if isinstance(expression, MatrixSelector):
             self._note(expression.vector_selector)
         elif isinstance(expression, VectorSelector):
             self._note(expression)
 
     def leave(self, _: Expr) -> None:
-        self._named.pop()
+        self._above.pop()
 
     def _note(self, selector: VectorSelector) -> None:
         assert selector.name is not None, f"a selector without a name: {selector}"
         asked = {matcher.name for matcher in selector.matchers.matchers}
-        self.found.setdefault(selector.name, set()).update((asked | self._named[-1]) - _NOT_OURS)
+        self.found.setdefault(selector.name, set()).update((asked | self._above[-1].asked) - _NOT_OURS)
+
+
+def _is_filter(expression: Expr) -> bool:
+    return isinstance(expression, BinaryExpr) and str(expression.op) in ("and", "unless")
 
 
 def _named(expression: Expr) -> Iterable[str]:

@@ -26,6 +26,13 @@ def test_labels_of_a_match_are_asked_of_both_sides() -> None:
     assert metrics_read(query) == {"a": {"x"}, "b": {"x", "y"}, "c": set()}
 
 
+def test_a_filter_is_asked_for_the_labels_of_its_match_alone() -> None:
+    """It gives none to what is above it; the other side does."""
+    query = "sum by (y) (a) unless on (x) (max by (x, z) (b) and on (z) max by (z) (c))"
+    assert metrics_read(query) == {"a": {"x", "y"}, "b": {"x", "z"}, "c": {"z"}}
+    assert metrics_read("sum by (y) (a * on (x) b)") == {"a": {"x", "y"}, "b": {"x", "y"}}
+
+
 def test_subqueries_are_read() -> None:
     """A rule has one."""
     assert metrics_read("count_over_time((sum by (x) (a) > 0)[5m:15s])") == {"a": {"x"}}
