@@ -11,11 +11,11 @@ from collections.abc import Mapping
 
 import click
 
-from embedq_worker.demo.process import DemoProcess
 from embedq_worker.demo.stopping import Stopped, StopSignals
+from embedq_worker.embedded.command import CommandProcess
 
 
-class DemoMonitor(DemoProcess):
+class DemoMonitor(CommandProcess):
     """Flower for a stack's ``environment``: a context manager. ``url`` is known once it answers."""
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -27,7 +27,7 @@ class DemoMonitor(DemoProcess):
         self.wait_until(self._announced)
 
     def _announced(self) -> bool:
-        found = re.search(r"http://\S+", self.log_tail())
+        found = re.search(r"http://\S+", self.log())
         self.url = found[0] if found else ""
         return bool(found)
 

@@ -185,7 +185,7 @@ def _check_running(demo: _Demo) -> None:
 
 
 def _log(demo: _Demo) -> str:
-    return f"the end of its log:\n{demo.worker.log_tail() or '(it is empty)'}"
+    return f"the end of its log:\n{demo.worker.log() or '(it is empty)'}"
 
 
 def _ask_all(demo: _Demo, producer: Producer) -> None:

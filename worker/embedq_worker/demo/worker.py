@@ -1,26 +1,15 @@
-"""The demo's worker: ``embedq worker``."""
+"""The demo's worker, and what it costs."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from embedq_worker.demo.process import DemoProcess
-
-_READY = " ready."
-"""What Celery logs when it consumes."""
+from embedq_worker.embedded.worker import WorkerServer
 
 
-class DemoWorker(DemoProcess):
-    """A worker process for a stack's ``environment``: a context manager. ``wait`` until it is ready."""
-
-    def __init__(self, environment: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
-        super().__init__("the worker", environment, ["worker", *arguments])
-
-    def wait(self) -> None:
-        """Wait until it takes messages. Raises ``EmbeddedError`` with the end of its log if it ends."""
-        self.wait_until(lambda: _READY in self.log_tail())
+class DemoWorker(WorkerServer):
+    """A worker that is measured."""
 
     def cpu_seconds(self) -> float | None:
         """Processor time that it has used, in seconds; None where /proc does not tell."""

@@ -74,6 +74,7 @@ class Installation:
     def worker(self, *arguments: str) -> Iterator[WorkerServer]:
         """A worker of one process, with the arguments of ``embedq worker``."""
         with WorkerServer(self.environment, arguments) as worker:
+            worker.wait()
             self._workers.append(worker)
             try:
                 yield worker

@@ -1,4 +1,4 @@
-"""A process of the demo: one of embedq's commands, as anybody would start it, with its log in a file."""
+"""One of embedq's commands in a process of its own, beside the embedded servers, with its log in a file."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from typing import Self
 from embedq_worker.embedded.process import ServerProcess, private_folder, remove_folder, server_environment
 
 
-class DemoProcess:
-    """``embedq`` with these arguments, for a stack's ``environment``: a context manager."""
+class CommandProcess:
+    """``embedq`` with these arguments and the ``EMBEDQ_*`` variables of ``environment``: a context manager.
+
+    ``name`` is for messages. It dies with the process that started it.
+    """
 
     def __init__(self, name: str, environment: Mapping[str, str], arguments: Sequence[str]) -> None:
         self._name = name
@@ -22,7 +25,7 @@ class DemoProcess:
         self._process: ServerProcess | None = None
 
     def __enter__(self) -> Self:
-        self._folder = private_folder("embedq-demo-")
+        self._folder = private_folder("embedq-command-")
         try:
             self._process = ServerProcess(
                 self._name,
@@ -56,10 +59,10 @@ class DemoProcess:
         assert self._process is not None
         return self._process.pid
 
-    def log_tail(self) -> str:
+    def log(self, lines: int = 20) -> str:
         """The last lines of its log."""
         assert self._process is not None
-        return self._process.log_tail()
+        return self._process.log_tail(lines)
 
     def wait_until(self, ready: Callable[[], bool]) -> None:
         """Wait until ``ready()``. Raises ``EmbeddedError`` with the end of its log if it ends first."""
