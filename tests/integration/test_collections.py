@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 
 import psycopg
 import pytest
 import redis
 from psycopg import sql
 
-from embedq.contract import REGISTRY_KEY, queue_name
-from embedq.errors import UnknownCollection
+from embedq.broker import Broker
+from embedq.contract import REGISTRY_KEY, Registered, queue_name
+from embedq.errors import ConfigurationError, UnknownCollection
 from embedq_sql import statement
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import (
@@ -34,7 +36,7 @@ from embedq_worker.store.collections import (
 from embedq_worker.store.connections import Connection
 from embedq_worker.store.dead_letters import count_dead_letters
 from embedq_worker.store.long_texts import LongTexts
-from embedq_worker.store.registry import publish_registry
+from embedq_worker.store.registry import publish_registry, read_registry
 from embedq_worker.store.row_counts import count_rows
 from embedq_worker.store.successor import start
 
@@ -318,6 +320,18 @@ def test_published_registry_forgets_dropped_collections(client: redis.Redis) -> 
 
     publish_registry(client, [], "shop:")
     assert set(client.hgetall("shop:" + REGISTRY_KEY)) == {b""}
+
+
+def test_published_registry_is_read_back(client: redis.Redis, broker_url: str) -> None:
+    """Without its mark; and what somebody else has put there is told, with what to do."""
+    with closing(Broker(broker_url, "shop:")) as broker:
+        assert read_registry(broker) == {}
+        publish_registry(client, [make("docs")], "shop:")
+        assert read_registry(broker) == {"docs": Registered(model="m", dimensions=8, versions="clock")}
+        for name, said in ((b"docs", b"{"), (b"docs", b"7"), (b"\xff", b"{}")):
+            client.hset("shop:" + REGISTRY_KEY, name, said)
+            with pytest.raises(ConfigurationError, match=r"shop:embedq:registry.*`embedq collection list`"):
+                read_registry(broker)
 
 
 def test_waiting_counts_lanes_and_hands(client: redis.Redis) -> None:

@@ -6,14 +6,13 @@ import click
 import msgspec
 
 from embedq.broker import Broker
-from embedq.contract import REGISTRY_KEY, Registered
-from embedq.errors import ConfigurationError
 from embedq_worker.cli.session import open_broker
 from embedq_worker.cli.standing import NAMES, Standing, limits_in_words, notes, standing_of, summary
 from embedq_worker.limiter.board import find_models, read_board
 from embedq_worker.limiter.exchange import Concurrency
 from embedq_worker.limiter.live import MOST_A_MINUTE, MOST_CALLS, LiveLimits, set_limits
 from embedq_worker.settings import Settings
+from embedq_worker.store.registry import read_registry
 
 _WHEN = "each worker heeds it with its next exchange: at once where it is busy, within a second elsewhere"
 
@@ -110,15 +109,7 @@ def _chosen(broker: Broker, model: str | None, settings: Settings) -> list[str]:
 def _in_use(broker: Broker, settings: Settings) -> list[str]:
     """The models of all collections, and those that the fleet has called or that were set live."""
     with_state = broker.call(lambda client: find_models(client, settings.key_prefix))
-    fields = broker.hash(REGISTRY_KEY)
-    try:
-        registered = [msgspec.json.decode(value, type=Registered) for name, value in fields.items() if name]
-    except msgspec.DecodeError:
-        raise ConfigurationError(
-            f"the collections under {broker.key(REGISTRY_KEY)} in Redis cannot be read; "
-            "publish them anew: run `embedq collection list`"
-        ) from None
-    return sorted({*with_state, *(each.model for each in registered)})
+    return sorted({*with_state, *(each.model for each in read_registry(broker).values())})
 
 
 def _look(broker: Broker, model: str, settings: Settings) -> Standing:

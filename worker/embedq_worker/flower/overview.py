@@ -5,11 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from embedq.broker import Broker
-from embedq.contract import REGISTRY_KEY, Lane, Registered, queue_name
+from embedq.contract import Lane, queue_name
 from embedq_worker.limiter.board import ModelBoard, read_board
 from embedq_worker.store.fleet import Fleet, read_fleet
 from embedq_worker.store.pace import Pace, read_pace
 from embedq_worker.store.queues import LANES, Queue, read_queues
+from embedq_worker.store.registry import read_registry
 
 
 class CollectionLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,14 +55,14 @@ class Overview(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def queue_lengths(broker: Broker) -> dict[str, int]:
-    """The messages of every queue. Raises ``BrokerUnavailable``."""
-    return {name: queue.length for name, queue in _queues(broker, sorted(_registered(broker))).items()}
+    """The messages of every queue. Raises as ``read_overview`` does."""
+    return {name: queue.length for name, queue in _queues(broker, sorted(read_registry(broker))).items()}
 
 
 def read_overview(broker: Broker) -> Overview:
-    """The fleet now. Raises ``BrokerUnavailable``."""
+    """The fleet now. Raises ``BrokerUnavailable``, and ``ConfigurationError`` of a registry that is none."""
     prefix = broker.key("")
-    registered = _registered(broker)
+    registered = read_registry(broker)
     queues = _queues(broker, sorted(registered))
     fleet = broker.call(lambda client: read_fleet(client, prefix))
     paces = broker.call(lambda client: read_pace(client, prefix))
@@ -74,13 +75,6 @@ def read_overview(broker: Broker) -> Overview:
         workers=len(fleet.reports),
         silent=len(fleet.silent),
     )
-
-
-def _registered(broker: Broker) -> dict[str, Registered]:
-    fields = broker.hash(REGISTRY_KEY)
-    return {
-        name.decode(): msgspec.json.decode(said, type=Registered) for name, said in fields.items() if name
-    }
 
 
 def _queues(broker: Broker, collections: list[str]) -> dict[str, Queue]:

@@ -1,4 +1,4 @@
-"""The registry of collections in Redis, where producers read it."""
+"""The registry of collections in Redis, where producers read it, and who looks on without a database."""
 
 from __future__ import annotations
 
@@ -8,10 +8,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from embedq.contract import REGISTRY_KEY, Registered
+from embedq.errors import ConfigurationError
 from embedq_worker.store.collection import Collection
 
 if TYPE_CHECKING:
     import redis
+
+    from embedq.broker import Broker
 
 _PUBLISHED = b""
 
@@ -32,6 +35,25 @@ def is_published(client: redis.Redis, collections: Iterable[Collection], key_pre
     """Whether the registry says just this. Raises the client's errors."""
     said: object = client.hgetall(key_prefix + REGISTRY_KEY)
     return said == _fields(collections)
+
+
+def read_registry(broker: Broker) -> dict[str, Registered]:
+    """The published collections by name; none where none was ever published.
+
+    Raises ``BrokerUnavailable``, and ``ConfigurationError`` where something else stands there.
+    """
+    fields = broker.hash(REGISTRY_KEY)
+    try:
+        return {
+            name.decode(): msgspec.json.decode(said, type=Registered)
+            for name, said in fields.items()
+            if name != _PUBLISHED
+        }
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise ConfigurationError(
+            f"the collections under {broker.key(REGISTRY_KEY)} in Redis cannot be read; "
+            "publish them anew: run `embedq collection list`"
+        ) from None
 
 
 def _fields(collections: Iterable[Collection]) -> dict[Any, bytes]:
