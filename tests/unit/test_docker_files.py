@@ -271,6 +271,25 @@ def test_commands_get_their_urls_from_the_secrets(tmp_path: Path) -> None:
     assert said.stdout.split() == [broker, "postgresql://mine", "none", "status"]
 
 
+@pytest.mark.parametrize(("key", "shown"), [(None, "none"), ("", "none"), ("sk", "key")])
+def test_a_key_is_named_where_there_is_one(tmp_path: Path, key: str | None, shown: str) -> None:
+    """An empty one, as Kubernetes mounts of an empty value, is none: a worker would not start on it."""
+    file = tmp_path / "api/key"
+    file.parent.mkdir()
+    if key is not None:
+        file.write_text(key)
+    program = tmp_path / "embedq"
+    program.write_text('#!/bin/sh\necho "${EMBEDQ_API_KEY_FILE-none}"\n')
+    program.chmod(0o755)
+    entry = tmp_path / "bin/embedq"
+    entry.parent.mkdir()
+    entry.symlink_to(DOCKER / "run-with-secrets")
+    folders = {"SECRETS_FOLDER": str(tmp_path), "PROGRAMS_FOLDER": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    said = subprocess.run([entry], env=folders, capture_output=True, text=True, check=True)
+
+    assert said.stdout.strip().rpartition("/")[2] == shown
+
+
 def test_with_tls_every_url_asks_for_a_verified_server(tmp_path: Path) -> None:
     """The certificate and the name, of Redis and of Postgres."""
     make_secrets(tmp_path / "given", tmp_path, TLS="1")
