@@ -7,8 +7,12 @@ from functools import cache
 from embedq_worker.metrics.registry import REGISTRY
 from tests.support.metrics import all_metrics
 
-_OF_PROMETHEUS = {"up": frozenset[str](), "ALERTS": frozenset({"alertname", "alertstate"})}
-"""Series that Prometheus makes itself."""
+_OF_PROMETHEUS = {
+    "up": frozenset[str](),
+    "ALERTS": frozenset({"alertname", "alertstate"}),
+    "embedq:collection_budget_spent": frozenset({"collection"}),
+}
+"""Series that Prometheus makes itself, and that the rules have it record."""
 
 
 @cache

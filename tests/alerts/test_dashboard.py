@@ -11,7 +11,7 @@ import yaml  # type: ignore[import-untyped] # PyYAML has no types
 from tests.alerts.dashboard import PROVISIONING, filled, panels, queries, read_dashboard
 from tests.alerts.queries import metrics_read
 from tests.alerts.registered import registered
-from tests.alerts.rules import read_rules
+from tests.alerts.rules import read_recorded, read_rules
 
 _KINDS = {"stat", "timeseries", "state-timeline", "table"}
 """Panels that Grafana brings itself."""
@@ -27,7 +27,8 @@ def _asked() -> list[tuple[str, str]]:
         for variable in read_dashboard()["templating"]["list"]
         if variable["type"] == "query"
     ]
-    return [(rule.name, rule.query) for rule in read_rules()] + list(queries()) + variables
+    rules = [(rule.name, rule.query) for rule in read_rules()] + list(read_recorded().items())
+    return rules + list(queries()) + variables
 
 
 def test_every_metric_and_label_that_is_asked_for_exists() -> None:

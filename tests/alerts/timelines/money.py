@@ -4,8 +4,14 @@ from __future__ import annotations
 
 from tests.alerts.timeline import UP, Timeline, held, switched
 
-_QUEUED = 'embedq_fleet_queued_messages{instance="a:9100",collection="docs",lane="live"}'
-_DONE = 'embedq_messages_total{instance="a:9100",collection="docs",lane="live"}'
+_LIVE = '{instance="a:9100",collection="docs",lane="live"}'
+_WAITING = {
+    f"embedq_fleet_queued_messages{_LIVE}": switched(0, 5, 300),
+    f"embedq_messages_total{_LIVE}": held(7, 900),
+    f"embedq_fleet_oldest_seconds{_LIVE}": switched(0, 400, 300),
+    f"embedq_fleet_outbox_oldest_seconds{_LIVE}": switched(0, 400, 300),
+}
+"""Texts that wait for five minutes, here and in the outbox: no alert of its own where that is for money."""
 _OF_MODEL = '{instance="a:9100",scope="model",name="m"}'
 
 TIMELINES = (
@@ -20,9 +26,7 @@ TIMELINES = (
                 1, 5, 300
             ),
             'embedq_fleet_budget_dollars{instance="a:9100",scope="collection",name="docs"}': held(5, 900),
-            # That its messages wait is what the budget is for, and no alarm of its own.
-            _QUEUED: switched(0, 5, 300),
-            _DONE: held(7, 900),
+            **_WAITING,
         },
         well=55,
         fires=350,
@@ -35,8 +39,7 @@ TIMELINES = (
             UP: held(1, 900),
             f"embedq_fleet_budget_spent{_OF_MODEL}": switched(0, 1, 300),
             'embedq_fleet_collection_info{instance="a:9100",collection="docs",model="m"}': held(1, 900),
-            _QUEUED: switched(0, 5, 300),
-            _DONE: held(7, 900),
+            **_WAITING,
         },
         well=55,
         fires=350,
@@ -49,13 +52,12 @@ TIMELINES = (
             UP: held(1, 900),
             f"embedq_fleet_budget_spent{_OF_MODEL}": switched(0, 1, 300),
             'embedq_fleet_collection_info{instance="a:9100",collection="docs",model="other"}': held(1, 900),
-            _QUEUED: switched(0, 5, 300),
-            _DONE: held(7, 900),
+            **_WAITING,
         },
         well=55,
         fires=350,
         over=365,
-        also=("EmbedqQueueStalled",),
+        also=("EmbedqQueueStalled", "EmbedqQueueOld", "EmbedqOutboxOld"),
     ),
     Timeline(
         "EmbedqBudgetNearlySpent",
