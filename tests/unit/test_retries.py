@@ -115,3 +115,12 @@ async def test_a_batch_goes_with_its_first_text_that_is_left() -> None:
     retries.sift(without_live)
     assert retries.next(LIVE) is None
     assert retries.next(BULK) is mixed
+
+
+async def test_what_fails_for_hours_is_tried_again() -> None:
+    """After thousands of failures, too: a text whose delay cannot be reckoned would be lost."""
+    retries = Retries(lambda: None)
+    failing = batch()
+    failing.failures = 5_000
+    assert 0 <= retries.add_later(failing) <= 30
+    retries.cancel()

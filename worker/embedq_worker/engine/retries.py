@@ -8,6 +8,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Iterator
 from math import inf
 
+from embedq_worker.engine.delays import doubled
 from embedq_worker.engine.texts import Batch
 from embedq_worker.limiter import Flow, Want
 
@@ -39,7 +40,7 @@ class Retries:
 
     def add_later(self, batch: Batch) -> float:
         """Try it after a delay with full jitter, by its failures so far; returns the seconds."""
-        ceiling = min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** (batch.failures - 1))
+        ceiling = doubled(_FIRST_DELAY, _LONGEST_DELAY, batch.failures)
         delay = random.uniform(0, ceiling)  # noqa: S311 - jitter
         self._timers[batch] = asyncio.get_running_loop().call_later(delay, self._ripen, batch)
         return delay

@@ -18,6 +18,7 @@ from prometheus_client import Counter
 
 from embedq_worker.engine.cache_queue import CacheQueue
 from embedq_worker.engine.claimant import Claimant, Term
+from embedq_worker.engine.delays import doubled
 from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Asker, Shape, Waiter, WaitingText
@@ -220,7 +221,7 @@ class _Wanted:
     def next_delay(self) -> float:
         """Seconds until it is looked up again."""
         self._looks += 1
-        return min(_LONGEST_DELAY, _FIRST_DELAY * 2.0 ** (self._looks - 1))
+        return doubled(_FIRST_DELAY, _LONGEST_DELAY, self._looks)
 
     def embedded(self, vector: Vector, tokens: int, attempts: int) -> None:
         if self._has_news(attempts):
