@@ -14,8 +14,10 @@ import pytest
 from tests.support.stack import wait_until
 
 SUPERVISE = """
-import sys, time
+import signal, sys, time
 from embedq_worker import supervisor
+
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run without a terminal
 
 class SlowStart(supervisor.subprocess.Popen):  # as on a busy machine: the signal comes during a start
     def __init__(self, *arguments, **options):
@@ -85,6 +87,15 @@ def test_a_signal_reaches_every_process_once(supervised: Supervised) -> None:
     supervised.process.send_signal(signal.SIGTERM)
     assert supervised.process.wait(15) == 0
     assert supervised.received() == ["SIGTERM"] * 3
+
+
+def test_a_terminal_that_is_closed_ends_all(supervised: Supervised) -> None:
+    """Its processes are in sessions of their own, where they would work on without anybody."""
+    supervised.start(2)
+    supervised.wait_for(2)
+    supervised.process.send_signal(signal.SIGHUP)
+    assert supervised.process.wait(15) == 0
+    assert supervised.received() == ["SIGTERM"] * 2
 
 
 def test_a_signal_while_it_starts_processes_ends_it(supervised: Supervised) -> None:

@@ -20,6 +20,13 @@ _SHORT_LIFE = 10.0
 """Seconds: a process that lived for less is replaced after a growing pause."""
 _LONGEST_PAUSE = 5.0
 """Seconds. Not longer: several processes die of a message that kills them, before it is a dead letter."""
+_PASSED_ON = {
+    signal.SIGTERM: signal.SIGTERM,
+    signal.SIGINT: signal.SIGINT,
+    signal.SIGQUIT: signal.SIGQUIT,
+    signal.SIGHUP: signal.SIGTERM,  # the terminal is gone; to Celery it would mean: start again
+}
+"""What ends us, and what the processes are told, which no terminal reaches: else they would work on alone."""
 _IN_ORDER = (0, -signal.SIGTERM)
 """Exit codes: a process that SIGTERM kills had not begun to handle it, so nothing was in its hands."""
 
@@ -38,8 +45,9 @@ class Supervisor:
 
     def run(self) -> int:
         """Run; returns the exit code: 0 when every process stopped in order."""
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._pass_on)
+        for number in _PASSED_ON:
+            if number != signal.SIGHUP or signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+                signal.signal(number, self._pass_on)
         while not self._stopping:
             self._look()
             time.sleep(_LOOK_EVERY)
@@ -57,9 +65,9 @@ class Supervisor:
 
     def _pass_on(self, number: int, _: FrameType | None) -> None:
         self._stopping = True
-        self._signal = number
+        self._signal = _PASSED_ON[signal.Signals(number)]
         for child in self._children:
-            child.signal(number)
+            child.signal(self._signal)
 
 
 class _Child:
