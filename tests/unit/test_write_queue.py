@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import struct
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
@@ -19,7 +18,6 @@ from hypothesis import strategies as st
 
 from embedq_worker.engine import burial_queue, steady
 from embedq_worker.engine.burial_queue import BurialQueue
-from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.summary import Summary, causes
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, content_hash
 from embedq_worker.engine.write_queue import MAX_ROWS, Change, WriteQueue, rivals
@@ -27,7 +25,6 @@ from embedq_worker.errors import RowRefused
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collection import Layout
 from embedq_worker.store.database import Database
-from embedq_worker.store.ledger import Found
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Part, Row, encode
 from embedq_worker.store.writer import Writer
@@ -340,26 +337,3 @@ async def test_a_letter_that_cannot_be_stored_is_given_up(
     assert finished == ["failing", "one", "bad", "two"]
     assert "is lost" in caplog.text
     assert "canary" not in caplog.text
-
-
-async def test_arrivals_that_are_left_are_admitted_without_another(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A question to the ledger that fails is asked again."""
-    pipeline = object.__new__(Pipeline)
-    pipeline._arrivals, pipeline._looked_up = deque(), deque()
-    pipeline._arrived = asyncio.Event()
-    failures = [RuntimeError("ours")]
-    admitted: list[str] = []
-
-    async def known(_: object) -> Found:
-        if failures:
-            raise failures.pop()
-        return Found({})
-
-    monkeypatch.setattr(pipeline, "_find", known)
-    monkeypatch.setattr(pipeline, "_admit_one", lambda each, _: admitted.append(each.id))
-    pipeline._take_again(item("1", 1, "x"))
-    async with asyncio.timeout(5):
-        with pytest.raises(RuntimeError):
-            await pipeline._admit()
-        await pipeline._admit()
-    assert admitted == ["1"]

@@ -15,31 +15,26 @@ import msgspec
 
 from embedq.contract import Item
 from embedq_worker.catalogue.model import count_characters
+from embedq_worker.engine.admission import Admission
 from embedq_worker.engine.embedding import Embeddings
 from embedq_worker.engine.filling import Filling
-from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.models import Models
 from embedq_worker.engine.shadowing import Shadowing
 from embedq_worker.engine.splitter import splitter_of
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome, RunningItem, rearrange
 from embedq_worker.engine.write_queue import Change, WriteQueue
-from embedq_worker.errors import NO_ROW, ApiError, CollectionGone, NotCalled, RightsMissing
+from embedq_worker.errors import NO_ROW, ApiError, CollectionGone, NotCalled
 from embedq_worker.logs import get_logger
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.database import Database
 from embedq_worker.store.key import is_key
-from embedq_worker.store.ledger import Found, look_up
 from embedq_worker.store.own_writer import OwnWriter
 from embedq_worker.store.writer import Writer
 
 logger = get_logger(__name__)
 
-_LOOK_UP_ITEMS = 2000
-"""Items of one question to the ledger."""
 _AGAIN = 0.02
-_ADMIT_ITEMS = 100
-"""Items that are admitted in one go."""
 _THROWN_AWAY = (
     "{vectors} vectors of chunks of collection {collection} were thrown away, and will be billed again: the "
     "other chunks of their items did not come within drain_time; raise it, or have the cache of vectors on"
@@ -59,16 +54,13 @@ class Pipeline:
         self._database = database
         self._bury = bury
         self._look = look
-        self._arrivals: deque[RunningItem] = deque()
-        self._looked_up: deque[RunningItem] = deque()
-        """Held against the ledger now."""
-        self._arrived = asyncio.Event()
+        self._admission = Admission(self, database)
         self._writes = WriteQueue(
             self._writer_of(models),
             name=models.collection.name,
             outage=database.outage,
             refused=self._refused_by_postgres,
-            changed=self._take_again,
+            changed=self._admission.add,
             moved=self._strand,
         )
         self.filling = Filling(models, database=database, bury=bury, look=look)
@@ -84,7 +76,7 @@ class Pipeline:
     def start(self) -> None:
         """Start working."""
         self.tasks = [
-            asyncio.create_task(steadily(self._admit, "admitting items")),
+            asyncio.create_task(steadily(self._admission.admit_next, "admitting items")),
             asyncio.create_task(self._writes.run()),
             asyncio.create_task(self._embeddings.run()),
             asyncio.create_task(self.filling.run()),
@@ -137,7 +129,7 @@ class Pipeline:
     @property
     def is_over(self) -> bool:
         """Whether the collection was dropped and nothing of it is under way any more."""
-        waiting = any(each.waiting for each in self._all_embeddings) or self._arrivals or self._looked_up
+        waiting = self._admission.is_busy or any(each.waiting for each in self._all_embeddings)
         writing = self._writes.is_busy or self._stranded or self.filling.is_busy
         return self.is_dropped and not (waiting or writing)
 
@@ -164,13 +156,7 @@ class Pipeline:
 
     def withdraw(self) -> None:
         """Let go of the arrivals whose jobs were released."""
-        arrivals = list(self._arrivals)
-        self._arrivals.clear()
-        for item in arrivals:
-            if item.job.is_released:
-                item.settle(Outcome.WITHDRAWN)
-            else:
-                self._arrivals.append(item)
+        self._admission.withdraw()
 
     def take(self, item: RunningItem) -> None:
         """Take an item that keeps the contract's rules."""
@@ -181,69 +167,32 @@ class Pipeline:
         elif self.collection.on_too_long == "error" and self._too_long(item.text):
             self._dead(item, cause="text", code="too_long")
         else:
-            self._take_again(item)
-
-    def _take_again(self, item: RunningItem) -> None:
-        self._arrivals.append(item)
-        self._arrived.set()
+            self._admission.add(item)
 
     def _too_long(self, text: str) -> bool:
         limit = self._model.max_chars_alone
         return limit is not None and count_characters(text) > limit
 
-    async def _admit(self) -> None:
-        """Hold arrivals against the ledger, many at a time."""
-        while not (self._arrivals or self._looked_up):  # some are left where the step before failed
-            self._arrived.clear()
-            await self._arrived.wait()
-        while self._arrivals and len(self._looked_up) < _LOOK_UP_ITEMS:
-            self._looked_up.append(self._arrivals.popleft())
-        try:
-            found = await self._find(list(self._looked_up))
-        except CollectionGone as error:
-            self._bury_looked_up(error.code)
-            return
-        for number in range(len(self._looked_up)):
-            self._admit_one(self._looked_up.popleft(), found)
-            if number % _ADMIT_ITEMS == 0:
-                await asyncio.sleep(0)  # other collections' calls and answers go on
+    @property
+    def lacks_rights(self) -> bool:
+        """Whether rows cannot be written: what could not be stored is not paid for."""
+        return self._writes.lacks_rights
 
-    def _bury_looked_up(self, code: str) -> None:
+    def embed(self, item: RunningItem) -> None:
+        """Its text is new."""
+        self._embeddings.ask(item)
+
+    def touch(self, item: RunningItem) -> None:
+        """Its text is stored already: only the version moves."""
+        self._writes.add(item, Change.TOUCH)
+
+    def refuse_rowless(self, item: RunningItem) -> None:
+        """Somebody's own table has no row for its vector."""
+        self._dead(item, cause="row", code=NO_ROW)
+
+    def lose_table(self, item: RunningItem, error: CollectionGone) -> None:
         """Somebody's own table has lost what is written."""
-        while self._looked_up:
-            item = self._looked_up.popleft()
-            if item.job.is_released:
-                item.settle(Outcome.WITHDRAWN)
-            else:
-                self._dead(item, cause="row", code=code)
-
-    def _admit_one(self, item: RunningItem, found: Found) -> None:
-        known = found.known.get(item.id)
-        if item.job.is_released:
-            item.settle(Outcome.WITHDRAWN)
-        elif known is not None and known.order > item.order:
-            item.settle(Outcome.SUPERSEDED)
-        elif item.id in found.rowless:
-            self._dead(item, cause="row", code=NO_ROW)
-        elif (
-            known is None or known.content_hash != item.content_hash or known.deleted or not known.has_vector
-        ):
-            self._embeddings.ask(item)
-        elif known.order == item.order:
-            item.settle(Outcome.UNCHANGED)
-        else:
-            self._writes.add(item, Change.TOUCH)
-
-    async def _find(self, items: list[RunningItem]) -> Found:
-        work = partial(self._look_up, list({item.id for item in items}))
-        return await insist(work, f"collection {self.collection.name}", self._database.outage, alone=True)
-
-    async def _look_up(self, ids: list[str]) -> Found:
-        if self.is_dropped:  # whatever it waited for
-            return Found({})
-        if self._writes.lacks_rights:  # what could not be written is not paid for
-            raise RightsMissing("rows of it cannot be written; see why above")
-        return await look_up(self._database, self.collection, ids)
+        self._dead(item, cause="row", code=error.code)
 
     def embedded(self, item: RunningItem) -> None:
         """The vectors of an item have come; if not those of the models of now, the others are asked for."""
@@ -276,7 +225,7 @@ class Pipeline:
     def _refused_by_the_service(self, item: RunningItem, error: ApiError) -> None:
         """Or nobody was asked: its job was released, its collection dropped or moved."""
         if isinstance(error, NotCalled) and not (self.is_dropped or item.job.is_released):
-            self._take_again(item)
+            self._admission.add(item)
         elif not isinstance(error, NotCalled):
             code = error.code or "bad_input"
             self._dead(item, cause="text", code=code, status=error.status, parameter=error.parameter)
