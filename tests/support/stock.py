@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from embedq_worker import app, pool
+from embedq_worker import app, endings
 from embedq_worker.app import WorkerApp
 from embedq_worker.engine.summary import Summary
 from embedq_worker.settings import Settings
@@ -35,7 +35,7 @@ _create_app = app.create_app
 def use() -> None:
     """Fetch with BRPOP and record afterwards, as every Celery worker does."""
     app.create_app = create_app
-    pool._report = _report
+    endings.report = _report
 
 
 def create_app(settings: Settings) -> WorkerApp:
@@ -49,6 +49,6 @@ def create_app(settings: Settings) -> WorkerApp:
     return made
 
 
-def _report(tag: str, callback: Any, runtime: float, summary: Summary) -> None:  # noqa: ARG001  # as in pool
+def _report(tag: str, callback: Any, runtime: float, summary: Summary) -> None:  # noqa: ARG001  # as there
     """Celery acknowledges by itself: nothing of ours knows of the message."""
     callback((0, summary, runtime))

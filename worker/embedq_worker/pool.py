@@ -20,18 +20,15 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from billiard.einfo import ExceptionInfo
 from celery.concurrency.base import BasePool
-from celery.exceptions import Reject
 from celery.worker import state
 
+from embedq_worker import endings
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.engine import Engine
 from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.queue_labels import labels_of
-from embedq_worker.engine.summary import Summary, causes
-from embedq_worker.engine.work import Outcome
-from embedq_worker.errors import AllItemsDead
+from embedq_worker.engine.summary import Summary
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.heartbeat import DEATHS, Heartbeat
 from embedq_worker.intake.reporter import Reporter
@@ -47,8 +44,6 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _SWITCH_INTERVAL = 0.001
 """Seconds after which a thread that holds the interpreter lets another have it. At Python's 0.005 the engine
 waits that long for the busy hub at every read of an answer: 13 % fewer single-item messages a second."""
-
-
 _COLLECT_AFTER = (20_000, 20, 20)
 """Objects made, and rounds of the younger generation, after which Python looks for cycles. By its default of
 700 it goes through the messages in hand, none of them garbage, many times a second."""
@@ -158,7 +153,7 @@ class EnginePool(BasePool):
                 queue=message.delivery_info.get("routing_key") or "",
                 payload=message.body,
                 headers={},
-                finish=lambda summary: self._complete(partial(_end, message.delivery_tag, summary)),
+                finish=lambda summary: self._complete(partial(endings.end, message.delivery_tag, summary)),
                 not_a_job=code,
             )
         )
@@ -218,7 +213,7 @@ class EnginePool(BasePool):
                 queue=queue,
                 payload=message,
                 headers={},
-                finish=lambda summary: self._complete(partial(_end, tag, summary)),
+                finish=lambda summary: self._complete(partial(endings.end, tag, summary)),
                 not_a_job="killed_its_worker",
                 cause="killer",
                 attempts=DEATHS,  # or more
@@ -233,7 +228,7 @@ class EnginePool(BasePool):
 
     def _finished(self, tag: str, callback: Any, started: float, summary: Summary) -> None:
         """Called on the engine's thread, after the commit."""
-        self._complete(partial(_report, tag, callback, monotonic() - started, summary))
+        self._complete(partial(endings.report, tag, callback, monotonic() - started, summary))
 
     def _complete(self, completion: Completion) -> None:
         """Have something run on the hub's thread.
@@ -263,51 +258,6 @@ class EnginePool(BasePool):
 
     def _get_info(self) -> dict[str, Any]:
         return {**super()._get_info(), "messages-in-hand": len(DESK.in_hand), "queues": sorted(self.queues)}
-
-
-def _report(tag: str, callback: Any, runtime: float, summary: Summary) -> None:
-    """Tell Celery what became of a job.
-
-    The acknowledgement is ours: Celery would send it through its hub, which no longer turns when a worker
-    stops, and twice the work when it does.
-    """
-    request = callback.__self__
-    request.acknowledged = True
-    is_back = Outcome.WITHDRAWN in summary
-    try:
-        if is_back:
-            callback((1, _information(Reject("given back", requeue=True)), runtime))
-            request.send_event("task-rejected", requeue=True)
-        elif summary.get("dead") == summary["items"]:
-            callback((1, _information(_all_dead(summary)), runtime))
-        else:
-            callback((0, summary, runtime))
-    finally:
-        _end(tag, summary)
-
-
-def _all_dead(summary: Summary) -> AllItemsDead:
-    items = summary["items"]
-    what = f"all {items} items are dead letters" if items > 1 else "the item is a dead letter"
-    return AllItemsDead(f"{what} ({causes(summary)}); see `embedq dead-letters list`")
-
-
-def _end(tag: str, summary: Summary) -> None:
-    """A message is done, or goes back."""
-    if Outcome.WITHDRAWN in summary:
-        DESK.in_hand.give_back(tag)
-    else:
-        DESK.tally.add(DESK.in_hand.queue_of(tag), summary["items"])
-        DESK.in_hand.settle(tag)
-
-
-def _information(error: Exception) -> ExceptionInfo:
-    try:
-        raise error
-    except type(error):
-        information = ExceptionInfo()
-        information.exception = error  # billiard wraps it for pickling, and monitors would show the wrapper
-        return information
 
 
 def _end_worker() -> None:
