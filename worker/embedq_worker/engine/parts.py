@@ -18,14 +18,13 @@ from embedq_worker.engine.backfill import Backfill
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.caches import Caches
 from embedq_worker.engine.delivery import Delivery
-from embedq_worker.engine.directory import Directory, Served
+from embedq_worker.engine.directory import Directory
 from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.drift_check import DriftCheck
 from embedq_worker.engine.fleet_readings import FleetReadings
 from embedq_worker.engine.health import Health
 from embedq_worker.engine.housekeeping import Housekeeping
-from embedq_worker.engine.models import Models, ShadowModel
-from embedq_worker.engine.pipeline import Pipeline
+from embedq_worker.engine.pipelines import Pipelines
 from embedq_worker.engine.probes import Probes, listen_to
 from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.queries import Queries
@@ -36,11 +35,9 @@ from embedq_worker.engine.relaying import Relaying
 from embedq_worker.engine.scraping import Scraping
 from embedq_worker.engine.sweep import Sweep
 from embedq_worker.engine.taking import Taking
-from embedq_worker.engine.texts import Asker
 from embedq_worker.engine.usage_keeper import UsageKeeper
 from embedq_worker.limiter import Limiter
 from embedq_worker.settings import Settings
-from embedq_worker.store.collection import Collection
 from embedq_worker.store.database import Database
 from embedq_worker.tracing import TRACES
 from embedq_worker.tracing.provider import provider_of
@@ -76,7 +73,19 @@ class Parts:
         self._caches = Caches(settings, self._database)
         self._queries = Queries(self._redis, settings.key_prefix)
         self._directory = Directory(
-            self._database, settings, on_queues=on_queues, on_dropped=self._let_go, on_changed=self._follow
+            self._database,
+            settings,
+            on_queues=on_queues,
+            on_dropped=lambda dropped: self._pipelines.end(dropped),
+            on_changed=lambda: self._pipelines.follow(),
+        )
+        self._pipelines = Pipelines(
+            directory=self._directory,
+            database=self._database,
+            burials=self._burials,
+            caches=self._caches,
+            dispatcher_of=self._dispatcher,
+            let_go=self._let_go_of_gone,
         )
         meters = QueueMeters()
         self._taking = Taking(
@@ -84,7 +93,7 @@ class Parts:
             queries=self._queries,
             burials=self._burials,
             meters=meters,
-            pipeline_of=self._pipeline,
+            pipeline_of=self._pipelines.of,
             dispatcher_of=self._dispatcher,
         )
         self._drift_check = DriftCheck(
@@ -102,7 +111,6 @@ class Parts:
         readings = FleetReadings(settings, self._redis, self._database)
         self._scraping = Scraping(self._directory, meters, readings, self._health)
         self._dispatchers: dict[str, Dispatcher] = {}
-        self._pipelines: dict[int, Pipeline] = {}
         self._dispatching: list[asyncio.Task[None]] = []
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -131,11 +139,9 @@ class Parts:
     def release(self) -> None:
         """Let go of all that waits; it ends as withdrawn."""
         self._taking.release()
-        for pipeline in self._pipelines.values():
+        for pipeline in self._pipelines:
             pipeline.withdraw()
-        self._caches.let_go()
-        for dispatcher in self._dispatchers.values():
-            dispatcher.let_go()
+        self._let_go_of_gone()
 
     def is_held(self, queue: str) -> bool:
         """Whether texts of a queue wait for money, or for a paused model. From any thread."""
@@ -157,17 +163,17 @@ class Parts:
         self._drift_check.let_go()
         self._relaying.let_go()
         if not self._settings.worker.vector_cache_days:
-            for pipeline in self._pipelines.values():
+            for pipeline in self._pipelines:
                 pipeline.keep_paid()
         self.release()
         await self._finish_wanted()
-        for pipeline in self._pipelines.values():
+        for pipeline in self._pipelines:
             pipeline.throw_away()
         for task in self._dispatching:
             task.cancel()
         # All at once: one that waits for a slow model must not leave the others calling.
         await asyncio.gather(*(dispatcher.finish_calls() for dispatcher in self._dispatchers.values()))
-        for pipeline in self._pipelines.values():
+        for pipeline in self._pipelines:
             await pipeline.finish_writes()
         await self._burials.finish()
         await self._queries.finish()
@@ -187,8 +193,7 @@ class Parts:
         tasks = [*self._tasks, *self._taking.tasks, *self._dispatching, *self._caches.tasks]
         tasks += self._drift_check.tasks
         tasks += self._scraping.tasks
-        tasks += [task for pipeline in self._pipelines.values() for task in pipeline.tasks]
-        tasks += [task for pipeline in self._pipelines.values() for task in pipeline.filling.tasks]
+        tasks += self._pipelines.tasks
         tasks += [task for dispatcher in self._dispatchers.values() for task in dispatcher.tasks]
         await cancel_all(tasks)
         await self._client.__aexit__(None, None, None)
@@ -204,72 +209,10 @@ class Parts:
         else:
             self._taking.take(delivery)
 
-    def _pipeline(self, served: Served) -> Pipeline:
-        pipeline = self._pipelines.get(served.collection.id)
-        if pipeline is None:
-            pipeline = Pipeline(
-                self._models(served),
-                database=self._database,
-                bury=self._burials.add,
-                look=partial(self._look_again, served.collection),
-            )
-            self._pipelines[served.collection.id] = pipeline
-            pipeline.start()
-        return pipeline
-
-    def _models(self, served: Served) -> Models:
-        collection, shadow = served.collection, served.collection.shadow
-        own = self._asker(served.model, collection.dimensions)
-        if shadow is None or served.shadow is None:
-            return Models(collection, served.model, own)
-        dispatcher = self._dispatcher(served.shadow)
-        other = ShadowModel(
-            served.shadow,
-            shadow.dimensions,
-            shadow.generation,
-            self._asker(served.shadow, shadow.dimensions),
-            lambda: dispatcher.is_paused,
-        )
-        return Models(collection, served.model, own, other)
-
-    def _asker(self, model: Model, dimensions: int) -> Asker:
-        return self._caches.before(self._dispatcher(model), model, dimensions)
-
-    async def _look_again(self, collection: Collection) -> bool:
-        """Read the registry: it is newer than what is known of a collection. Whether it is still served."""
-        await self._directory.look_again()
-        served = self._directory.served(collection.name)
-        return served is not None and served.collection.id == collection.id
-
-    def _follow(self) -> None:
-        """Collections that have moved: their vectors come from other models, or go to other columns."""
-        has_moved = False
-        for pipeline in self._pipelines.values():
-            served = self._directory.served(pipeline.collection.name)
-            known = pipeline.collection
-            if served is None or served.collection.id != known.id or served.collection == known:
-                continue
-            pipeline.follow(self._models(served))
-            has_moved = True
-        if has_moved:
-            self._let_go_of_gone()
-
     def _let_go_of_gone(self) -> None:
         self._caches.let_go()
         for dispatcher in self._dispatchers.values():
             dispatcher.let_go()
-
-    def _let_go(self, dropped: frozenset[int]) -> None:
-        """Items of dropped collections wait for nothing any more: not for a paused model either."""
-        left = dropped & self._pipelines.keys()
-        if not left:
-            return
-        for collection_id in left:
-            self._pipelines[collection_id].let_go()
-        self._let_go_of_gone()
-        for collection_id in [number for number, each in self._pipelines.items() if each.is_over]:
-            for task in self._pipelines.pop(collection_id).tasks:
-                task.cancel()
 
     def _follow_budgets(self) -> None:
         for dispatcher in self._dispatchers.values():
