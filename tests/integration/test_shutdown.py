@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 
+import psycopg
 import pytest
 
 from embedq.testing import faults
@@ -110,6 +111,35 @@ def test_a_call_that_outlasts_the_drain_time_is_given_up(stack: Stack) -> None:
         assert worker.stop() == 0
         assert 1.0 <= time.monotonic() - began < 3.5
     assert stack.broker.llen("embedq.docs") == 20
+
+
+def test_a_server_that_outlasts_the_drain_time_is_given_up(stack: Stack) -> None:
+    """Likewise, and nothing is said of what was under way."""
+    stack.configure("[worker]\ndrain_time = 1.0\n")
+    stack.create("docs")
+    with psycopg.connect(stack.database_url) as connection, stack.worker() as worker:
+        fill(stack, 1)
+        stack.wait_until_done()
+        connection.execute("LOCK TABLE embedq.usage")
+        assert worker.stop() == 0
+        assert "ERROR" not in worker.output
+
+
+def test_a_worker_whose_schema_is_gone_stops_at_once(stack: Stack) -> None:
+    """What it had in hand can be stored nowhere, and is queued."""
+    stack.configure(SETTINGS)
+    stack.create("docs")
+    stack.api.configure(latency=1.0)
+    with stack.worker() as worker:
+        fill(stack, 20)
+        stack.api.wait_for(in_flight=1)
+        with psycopg.connect(stack.database_url, autocommit=True) as connection:
+            connection.execute("DROP SCHEMA embedq CASCADE")
+        wait_until(lambda: "the database does not have embedq's schema" in worker.output, 10)
+        began = time.monotonic()
+        assert worker.stop() == 0
+        assert time.monotonic() - began < 5
+    assert stack.broker.llen("embedq.docs") == stack.pending() == 20
 
 
 def test_ctrl_c_stops_all_processes_in_order(stack: Stack) -> None:

@@ -56,6 +56,7 @@ class Engine:
         self._poked = False
         self._parts: Parts | None = None
         """Once they are open."""
+        self._draining: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Start the thread."""
@@ -128,11 +129,14 @@ class Engine:
                 self._parts.take(delivery)
 
     async def _drain(self) -> None:
+        self._draining = asyncio.current_task()
         self._give_back_incoming()
         if self._parts is not None:
             await self._parts.drain()
 
     async def _close(self) -> None:
+        if self._draining is not None:
+            await cancel_all([self._draining])  # its time may be over
         if self._parts is not None:
             await self._parts.close()
         else:  # half open

@@ -45,6 +45,9 @@ from embedq_worker.tracing.provider import provider_of
 _CALL_FOR = 0.8
 """Of the drain time, how long calls are made for items of which a part is paid for; then all is written."""
 
+_LOOK_AGAIN = 0.1
+"""Seconds between two looks whether there is still a schema to store into."""
+
 
 class Parts:
     """Everything that lives on the engine's loop."""
@@ -173,13 +176,7 @@ class Parts:
             task.cancel()
         # All at once: one that waits for a slow model must not leave the others calling.
         await asyncio.gather(*(dispatcher.finish_calls() for dispatcher in self._dispatchers.values()))
-        for pipeline in self._pipelines:
-            await pipeline.finish_writes()
-        await self._burials.finish()
-        await self._queries.finish()
-        await self._caches.finish()
-        await self._usage.finish()
-        await self._relaying.finish()
+        await self._finish_storing()
 
     async def _finish_wanted(self) -> None:
         try:
@@ -187,6 +184,25 @@ class Parts:
                 await asyncio.gather(*(each.finish_wanted() for each in self._dispatchers.values()))
         except TimeoutError:
             pass
+
+    async def _finish_storing(self) -> None:
+        """Until all that came is stored; where there is no schema to store it in, nobody waits for one."""
+        storing = asyncio.create_task(self._store_all())
+        while not (storing.done() or self._database.outage.lacks_schema):
+            await asyncio.wait({storing}, timeout=_LOOK_AGAIN)
+        if storing.done():
+            await storing
+        else:
+            await cancel_all([storing])
+
+    async def _store_all(self) -> None:
+        for pipeline in self._pipelines:
+            await pipeline.finish_writes()
+        await self._burials.finish()
+        await self._queries.finish()
+        await self._caches.finish()
+        await self._usage.finish()
+        await self._relaying.finish()
 
     async def close(self) -> None:
         """End all of them; what is unfinished stays so."""

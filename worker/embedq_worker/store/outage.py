@@ -6,7 +6,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import NamedTuple
 
-from embedq_worker.errors import DatabaseBusy, RightsMissing, StoreError
+from embedq_worker.errors import CollectionGone, DatabaseBusy, NotMigrated, RightsMissing, StoreError
 from embedq_worker.logs import get_logger
 from embedq_worker.metrics.servers import POSTGRES_ERRORS
 
@@ -69,6 +69,12 @@ class Outage:
             if not (trouble.is_alone or isinstance(trouble.error, DatabaseBusy)):
                 return str(trouble.error)
         return None
+
+    @property
+    def lacks_schema(self) -> bool:
+        """Whether anything waits for tables of embedq's own: they come with `embedq migrate`, or never."""
+        missing = NotMigrated, CollectionGone
+        return any(isinstance(trouble.error, missing) for trouble in self._troubles.values())
 
     def lacks_rights(self, work: str) -> bool:
         """Whether ``work`` waits alone, for rights."""
