@@ -41,7 +41,7 @@ def test_commands_from_creation_to_drop(run: CliRunner, client: redis.Redis, con
     assert "1 messages in lane live, 2 items in the outbox" in refused.stderr
     assert refused.stderr.count("\n") == 1
 
-    assert "1 queued message deleted" in embedq(run, "collection", "drop", "docs", "--yes", "--purge").output
+    assert "1 message deleted" in embedq(run, "collection", "drop", "docs", "--yes", "--purge").output
     assert client.llen(queue_name("docs")) == 0
     assert not client.hexists(REGISTRY_KEY, "docs")
     assert connection.execute("SELECT count(*) FROM embedq.outbox").fetchone() == (0,)

@@ -25,7 +25,7 @@ from embedq_worker.errors import (
 )
 from embedq_worker.store import collections as stored
 from embedq_worker.store import row_counts
-from embedq_worker.store.backlog import purge, waiting
+from embedq_worker.store.backlog import purge, purge_dropped, waiting
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import (
     create_collection,
@@ -354,6 +354,25 @@ def test_waiting_counts_lanes_and_hands(client: redis.Redis) -> None:
     assert not waiting(client, "elsewhere")
     assert purge(client, "docs") == 2
     assert waiting(client, "docs2").queued["live"] == 1
+
+
+def test_a_dropped_collections_messages_are_purged(client: redis.Redis) -> None:
+    """Those that wait, those in the hands of workers and those that killed theirs; others' stay."""
+    client.lpush(queue_name("docs"), "x", "y")
+    tags = {"p:embedq.docs:1.1": "embedq.docs", "killers:embedq.docs.bulk:7": "embedq.docs.bulk"}
+    tags |= {"p:embedq.docs2:1.2": "embedq.docs2"}
+    for tag, queue in tags.items():
+        client.hset("embedq:unacked", tag, f'[{{}},"","{queue}"]')
+        client.zadd("embedq:unacked_index", {tag: 0})
+
+    assert purge_dropped(client, "docs") == 4
+
+    assert not waiting(client, "docs")
+    assert (
+        client.hkeys("embedq:unacked")
+        == client.zrange("embedq:unacked_index", 0, -1)
+        == [b"p:embedq.docs2:1.2"]
+    )
 
 
 def test_same_death_is_kept_once(connection: Connection) -> None:

@@ -148,6 +148,10 @@ def test_the_fleet_is_seen_as_it_stands(stack: Stack, port: int) -> None:
         assert page.value("embedq_fleet_paused", model=MODEL, reason="key") == 1
         assert page.value("embedq_fleet_suspects") == 0
         stack.broker.delete("embedq.gone.bulk")
+        stack.sql(
+            "INSERT INTO embedq.dead_letter (collection, class, code, attempts)"
+            " VALUES ('gone', 'text', 'x', 1) RETURNING number"
+        )
         stack.command("collection", "drop", "gone", "--purge", "--yes")
         stack.broker.delete("embedq.docs.query")
         wait_until(lambda: stack.broker.hlen("embedq:unacked") == 0, 20)

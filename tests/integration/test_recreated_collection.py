@@ -20,21 +20,36 @@ from tests.support.stack import Stack, wait_until
 OTHER = "text-embedding-3-large"
 
 
-def test_an_old_vector_does_not_reach_the_new_table(stack: Stack) -> None:
-    """Of the same name and dimensions, yet another model's: its item is a dead letter."""
+def test_what_was_purged_in_hand_is_gone(stack: Stack) -> None:
+    """No dead letter keeps its text, and no old vector reaches the new table, which is another model's."""
     stack.create("docs")
     stack.api.configure(latency=4.0)
     with stack.worker(), stack.producer() as producer:
         producer.enqueue("docs", id="1", text="of the old model")
         wait_until(lambda: stack.api.stats().calls == 1, 20)
-        stack.command("collection", "drop", "docs", "--yes", "--purge")
+        dropped = stack.command("collection", "drop", "docs", "--yes", "--purge")
         stack.create("docs", model=OTHER)
-        wait_until(lambda: stack.broker.hlen("embedq:unacked") == 0, 20)
+        assert "1 message deleted" in dropped
+        assert stack.pending() == 0
+    assert stack.pending() == 0  # the worker has given it back, to nowhere
     assert stack.stored("docs") == {}
     assert stack.sql("SELECT id FROM embedq.item") == []
-    assert stack.sql("SELECT item_id, class, code FROM embedq.dead_letter") == [
-        ("1", "row", "collection_dropped")
-    ]
+    assert stack.sql("SELECT class, code FROM embedq.dead_letter") == []
+
+
+def test_what_is_enqueued_at_once_is_stored(stack: Stack) -> None:
+    """The worker still takes the new collection for the old one: it gives back what does not fit."""
+    stack.create("docs")
+    with stack.worker(), stack.producer() as producer:
+        producer.enqueue("docs", id="1", text="old")
+        stack.wait_until_done()
+        stack.command("collection", "drop", "docs", "--yes")
+        stack.create("docs")
+        producer.enqueue("docs", id="2", text="new")
+        producer.delete("docs", ["3"])
+        stack.wait_until_done()
+    assert stack.stored("docs") == {"2": "new"}
+    assert stack.sql("SELECT class, code FROM embedq.dead_letter") == []
 
 
 def recreated(url: str) -> tuple[Collection, Collection]:

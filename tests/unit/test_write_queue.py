@@ -21,7 +21,7 @@ from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.summary import Summary, causes
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, content_hash
 from embedq_worker.engine.write_queue import MAX_ROWS, Change, WriteQueue, rivals
-from embedq_worker.errors import RowRefused
+from embedq_worker.errors import CollectionGone, RowRefused
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collection import Layout
 from embedq_worker.store.database import Database
@@ -133,7 +133,7 @@ class Written:
     def __init__(self, writer: FakeWriter) -> None:
         self.refused: list[tuple[str, int, str]] = []
         self.changed: list[RunningItem] = []
-        self.moved: list[tuple[RunningItem, Change]] = []
+        self.stranded: list[tuple[RunningItem, Change, CollectionGone | None]] = []
         self.fail: list[Exception] = []
         self.queue = WriteQueue(
             cast("Writer", writer),
@@ -141,7 +141,7 @@ class Written:
             outage=Outage(),
             refused=self._refuse,
             changed=self.changed.append,
-            moved=lambda item, change: self.moved.append((item, change)),
+            stranded=lambda item, change, gone: self.stranded.append((item, change, gone)),
         )
 
     def _refuse(self, refused: RunningItem, code: str) -> None:
@@ -235,6 +235,23 @@ async def test_rows_that_are_named_are_not_searched_for() -> None:
     assert written.refused == [("2", 2, "no_row"), ("4", 2, "no_row"), ("4", 1, "no_row")]
     assert sorted(writer.written) == [("1", 2), ("2", 1), ("3", 2), ("5", 2)]
     assert len(batches) <= 4
+
+
+async def test_what_has_no_table_any_more_is_stranded() -> None:
+    """With what was to become of it, and why; the registry may say that it is another collection's by now."""
+    gone = CollectionGone()
+
+    def drop(_: Row) -> None:
+        raise gone
+
+    written = Written(FakeWriter(drop))
+    put, touched, deleted = item("1", 1, "x"), item("2", 1, "x"), item("3", 1, None)
+    await written.write((put, Change.PUT), (touched, Change.TOUCH), (deleted, Change.DELETE))
+    changes = {put: Change.PUT, touched: Change.TOUCH, deleted: Change.DELETE}
+    assert {each: (change, why) for each, change, why in written.stranded} == {
+        each: (change, gone) for each, change in changes.items()
+    }
+    assert written.refused == []
 
 
 @pytest.mark.parametrize("change", [Change.PUT, Change.TOUCH])

@@ -15,7 +15,7 @@ from embedq_worker.cli.collection_migrate import migrate
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.errors import CollectionBusy
 from embedq_worker.settings import Settings
-from embedq_worker.store.backlog import Waiting, purge, waiting
+from embedq_worker.store.backlog import Waiting, purge_dropped, waiting
 from embedq_worker.store.collection import Collection, OnTooLong, Quantization, VectorType
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
 from embedq_worker.store.long_texts import LongTexts
@@ -161,7 +161,7 @@ def list_(as_json: bool) -> None:
 
 @collection.command(epilog="Example: embedq collection drop docs --yes")
 @click.argument("name")
-@click.option("--purge", "purging", is_flag=True, help="Also delete what is queued for it.")
+@click.option("--purge", "purging", is_flag=True, help="Also delete its messages, queued or in hand.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def drop(name: str, purging: bool, yes: bool) -> None:
     """Drop a collection with its table, vectors and ledger. Its dead letters stay.
@@ -182,8 +182,10 @@ def drop(name: str, purging: bool, yes: bool) -> None:
         drop_collection(connection, name)
         publish(connection, broker, settings)
         # Last: producers that had not read the new registry may have enqueued until now.
-        purged = broker.call(lambda client: purge(client, name, settings.key_prefix)) if purging else 0
-    deleted = f", {counted(purged, 'queued message')} deleted" if purging else ""
+        purged = (
+            broker.call(lambda client: purge_dropped(client, name, settings.key_prefix)) if purging else 0
+        )
+    deleted = f", {counted(purged, 'message')} deleted" if purging else ""
     kept = "" if found.is_managed else f"; the vectors in {found.place} stay as they are"
     click.echo(f"dropped {name}{deleted}{kept}")
 
@@ -224,5 +226,5 @@ def _refuse_if_waiting(name: str, found: Waiting, in_outbox: int) -> None:
         raise CollectionBusy(
             f"collection {name!r} was not dropped: it has {', '.join(places)}"
             "; let the workers finish (where its budget is spent, raise it by `embedq budget set` first), "
-            "or give --purge to delete what is queued"
+            "or give --purge to delete them"
         )

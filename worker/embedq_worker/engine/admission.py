@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
@@ -118,7 +117,7 @@ class Admission:
 
     def _admit(self, item: RunningItem, found: Found) -> None:
         known = found.known.get(item.id)
-        if item.job.is_released:
+        if item.job.is_released or self._owner.is_dropped:
             item.settle(Outcome.WITHDRAWN)
         elif known is not None and known.order > item.order:
             item.settle(Outcome.SUPERSEDED)

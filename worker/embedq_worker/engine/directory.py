@@ -76,6 +76,7 @@ class Directory:
         self._on_dropped = on_dropped
         self._dropped: frozenset[int] = frozenset()
         self._served: dict[str, Served] = {}
+        self._ever_served: set[str] = set()
         self._seen: list[Collection] | None = None
         self._redis = redis.from_url(
             settings.broker_url,
@@ -93,6 +94,10 @@ class Directory:
     def served(self, name: str) -> Served | None:
         """The collection of that name, if this worker can serve it."""
         return self._served.get(name)
+
+    def has_served(self, name: str) -> bool:
+        """Whether there was such a collection in the time of this worker."""
+        return name in self._ever_served
 
     def all(self) -> list[Served]:
         """The collections that this worker can serve."""
@@ -176,6 +181,7 @@ class Directory:
                 self._complain(collection.name, error)
                 continue
             self._served[collection.name] = Served(collection, model, self._shadow_of(collection))
+        self._ever_served |= self._served.keys()
         for name in sorted(set(wanted) - {collection.name for collection in collections}):
             self._complain_of_missing(name)
         lanes = self._settings.lanes

@@ -10,6 +10,7 @@ import json
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
@@ -43,6 +44,17 @@ Bury = Callable[[DeadLetter, Callable[[], None]], None]
 """Writes a dead letter and calls back after its commit."""
 
 
+class _Stranded(NamedTuple):
+    """An item that could not be written: its vectors do not fit the columns as they are now.
+
+    Or its table, or a column of it, is ``gone``.
+    """
+
+    item: RunningItem
+    change: Change
+    gone: CollectionGone | None
+
+
 class Pipeline:
     """Takes the items of one collection to their outcome."""
 
@@ -61,14 +73,13 @@ class Pipeline:
             outage=database.outage,
             refused=self._refused_by_postgres,
             changed=self._admission.add,
-            moved=self._strand,
+            stranded=self._strand,
         )
         self.filling = Filling(models, database=database, bury=bury, look=look)
         self._embeddings = self._embeddings_of(models)
         self._former: list[Embeddings] = []
         """Of models that the collection has moved on from, while their vectors are waited for."""
-        self._stranded: deque[tuple[RunningItem, Change]] = deque()
-        """Items whose vectors do not fit the columns as they are now."""
+        self._stranded: deque[_Stranded] = deque()
         self._has_stranded = asyncio.Event()
         self.is_dropped = False
         self.tasks: list[asyncio.Task[None]] = []
@@ -80,7 +91,7 @@ class Pipeline:
             asyncio.create_task(self._writes.run()),
             asyncio.create_task(self._embeddings.run()),
             asyncio.create_task(self.filling.run()),
-            asyncio.create_task(steadily(self._place_stranded, "following a collection's move")),
+            asyncio.create_task(steadily(self._place_stranded, "placing items that could not be written")),
         ]
 
     def follow(self, models: Models) -> None:
@@ -121,7 +132,7 @@ class Pipeline:
         await self.filling.finish()
 
     def let_go(self) -> None:
-        """The collection was dropped: what waits for a vector does so no more."""
+        """The collection was dropped: what waits goes back to its queue, which may be another's by now."""
         self.is_dropped = self.filling.is_over = True
         for embeddings in self._all_embeddings:
             embeddings.let_go()
@@ -192,7 +203,7 @@ class Pipeline:
 
     def lose_table(self, item: RunningItem, error: CollectionGone) -> None:
         """Somebody's own table has lost what is written."""
-        self._dead(item, cause="row", code=error.code)
+        self._strand(item, Change.PUT, error)
 
     def embedded(self, item: RunningItem) -> None:
         """The vectors of an item have come; if not those of the models of now, the others are asked for."""
@@ -203,8 +214,8 @@ class Pipeline:
         else:
             self._embeddings.ask(item)
 
-    def _strand(self, item: RunningItem, change: Change) -> None:
-        self._stranded.append((item, change))
+    def _strand(self, item: RunningItem, change: Change, gone: CollectionGone | None) -> None:
+        self._stranded.append(_Stranded(item, change, gone))
         self._has_stranded.set()
 
     async def _place_stranded(self) -> None:
@@ -214,25 +225,29 @@ class Pipeline:
             await self._has_stranded.wait()
         is_served = await self._look()
         stranded, self._stranded = self._stranded, deque()
-        for item, change in stranded:
-            if not is_served:  # another worker may have the model
-                item.settle(Outcome.WITHDRAWN)
-            elif change is Change.PUT:
-                self.embedded(item)
-            else:
-                self._writes.add(item, change)
+        for each in stranded:
+            if is_served:
+                self._place(*each)
+            else:  # dropped, and perhaps created anew; or moved to a model that another worker has
+                each.item.settle(Outcome.WITHDRAWN)
+
+    def _place(self, item: RunningItem, change: Change, gone: CollectionGone | None) -> None:
+        if gone is not None:  # by somebody's hand: the collection is registered
+            self._dead(item, cause="row", code=gone.code)
+        elif change is Change.PUT:
+            self.embedded(item)
+        else:
+            self._writes.add(item, change)
 
     def _refused_by_the_service(self, item: RunningItem, error: ApiError) -> None:
         """Or nobody was asked: its job was released, its collection dropped or moved."""
-        if isinstance(error, NotCalled) and not (self.is_dropped or item.job.is_released):
-            self._admission.add(item)
-        elif not isinstance(error, NotCalled):
+        if not isinstance(error, NotCalled):
             code = error.code or "bad_input"
             self._dead(item, cause="text", code=code, status=error.status, parameter=error.parameter)
-        elif self.is_dropped:
-            self._dead(item, cause="row", code="collection_dropped")
-        else:
+        elif self.is_dropped or item.job.is_released:
             item.settle(Outcome.WITHDRAWN)
+        else:
+            self._admission.add(item)
 
     def _refused_by_postgres(self, item: RunningItem, code: str) -> None:
         self._dead(item, cause="row", code=code)

@@ -132,6 +132,11 @@ class Taking:
             items = len(read_fill(delivery).items)
             delivery.finish({"items": items, Outcome.SUPERSEDED: items})
             return
+        if served is None and self._directory.has_served(delivery.collection):
+            give_back(
+                delivery
+            )  # it was fetched before the consumer heard that nobody serves it here any more
+            return
         if served is None:
             raise NotAJob("unknown_collection")
         if is_query:

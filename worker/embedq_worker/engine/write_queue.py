@@ -52,7 +52,8 @@ class WriteQueue:
 
     ``refused(item, code)`` is called for what Postgres refuses and for a row that makes an exception of our
     own (``unexpected``), ``changed(item)`` for an item whose stored text is no longer the one it was compared
-    with, ``moved(item, change)`` for one whose vectors do not fit the collection's columns as they are now.
+    with, ``stranded(item, change, gone)`` for one whose vectors do not fit the collection's columns as they
+    are now, or that has no table any more.
     """
 
     def __init__(
@@ -63,10 +64,10 @@ class WriteQueue:
         outage: Outage,
         refused: Callable[[RunningItem, str], None],
         changed: Callable[[RunningItem], None],
-        moved: Callable[[RunningItem, Change], None],
+        stranded: Callable[[RunningItem, Change, CollectionGone | None], None],
     ) -> None:
         self._writer = writer
-        self._moved = moved
+        self._stranded = stranded
         self._outage = outage
         self._name = name
         self._what = f"collection {name}: writing rows, whose vectors are kept,"
@@ -157,12 +158,10 @@ class WriteQueue:
         """One transaction with the newest of each id; what is refused and not named is found by halves."""
         try:
             ids = await self._insist(work, groups)
-        except CollectionMoved:
+        except (CollectionMoved, CollectionGone) as error:
+            gone = error if isinstance(error, CollectionGone) else None
             for item in chain.from_iterable(groups):
-                self._strand(item, is_touch=done == self._touched)
-        except CollectionGone as error:
-            for item in chain.from_iterable(groups):
-                self._refuse(item, error.code)
+                self._strand(item, gone, is_touch=done == self._touched)
         except RowsLocked as error:
             self._set_aside([group for group in groups if group[0].id in error.ids], done, error)
             if free := [group for group in groups if group[0].id not in error.ids]:
@@ -229,9 +228,11 @@ class WriteQueue:
         for item in group[1:]:
             self._settle(item, Outcome.SUPERSEDED)
 
-    def _strand(self, item: RunningItem, *, is_touch: bool = False) -> None:
+    def _strand(
+        self, item: RunningItem, gone: CollectionGone | None = None, *, is_touch: bool = False
+    ) -> None:
         self._leave(item)
-        self._moved(item, _change(item, is_touch=is_touch))
+        self._stranded(item, _change(item, is_touch=is_touch), gone)
 
     def _leave(self, item: RunningItem) -> None:
         """It is handed on."""

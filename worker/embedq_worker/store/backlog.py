@@ -59,6 +59,18 @@ def purge(client: redis.Redis, collection: str, key_prefix: str = "") -> int:
     return _purge_queues(client, names, key_prefix) + _purge_suspects(client, names, key_prefix)
 
 
+def purge_dropped(client: redis.Redis, collection: str, key_prefix: str = "") -> int:
+    """Of a collection that was dropped also delete what is in the hands of workers, who cannot store it.
+
+    They give it back, and find nothing there to be given back. Twice, as they may fetch or give back
+    meanwhile. Returns how many messages these were.
+    """
+    names = [queue_name(collection, lane) for lane in LANES]
+    return sum(
+        purge(client, collection, key_prefix) + _purge_in_hand(client, names, key_prefix) for _ in range(2)
+    )
+
+
 def _purge_queues(client: redis.Redis, names: list[str], key_prefix: str) -> int:
     keys = [key_prefix + name for name in names]
     with client.pipeline(transaction=True) as pipe:
@@ -81,10 +93,26 @@ def _purge_suspects(client: redis.Redis, names: list[str], key_prefix: str) -> i
 
 def _purge_group(client: redis.Redis, group: str, key_prefix: str) -> int:
     tags = cast("list[bytes]", client.zrangebylex(key_prefix + INDEX, f"[{group}:", f"({group};"))
+    return _delete_records(client, tags, key_prefix)
+
+
+def _purge_in_hand(client: redis.Redis, names: list[str], key_prefix: str) -> int:
+    """Those that became killers among them."""
+    tags = (tag for tag, _ in client.zscan_iter(key_prefix + INDEX, count=1000))
+    return _delete_records(client, [tag for tag in tags if _queue_of(tag) in names], key_prefix)
+
+
+def _queue_of(tag: bytes) -> str:
+    """A tag is ``<holder>:<queue>:<number>``."""
+    return tag.decode().partition(":")[2].rpartition(":")[0]
+
+
+def _delete_records(client: redis.Redis, tags: list[bytes], key_prefix: str) -> int:
+    """Returns how many there were: a worker may have settled some meanwhile."""
     if not tags:
         return 0
     with client.pipeline(transaction=True) as pipe:
         pipe.hdel(key_prefix + UNACKED, *tags)
         pipe.zrem(key_prefix + INDEX, *tags)
-        pipe.execute()
-    return len(tags)
+        deleted, _ = pipe.execute()
+    return int(deleted)

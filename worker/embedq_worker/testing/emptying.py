@@ -1,7 +1,6 @@
 """A collection as it was when it was created, so that the next test finds nothing of the last one.
 
-It is not dropped: workers take seconds to see that a collection is another one, and what they hold for the
-old one becomes dead letters.
+It is not dropped: workers take seconds to see that a collection is another one.
 """
 
 from __future__ import annotations
