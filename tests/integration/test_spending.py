@@ -122,6 +122,28 @@ def test_a_budget_holds_for_the_fleet(stack: Stack) -> None:
     assert stack.api.stats().billed_again <= 20  # those of both collections
 
 
+def test_what_a_dead_worker_held_goes_on_with_the_money(stack: Stack) -> None:
+    """It is not left alone for a minute, as it would be for a paused model."""
+    stack.configure("[worker]\nmessage_lease = 1.0\n")
+    stack.create("docs")
+    stack.command("budget", "set", "--collection", "docs", "--tokens", "1")
+    with stack.producer() as producer:
+        with stack.worker() as worker:
+            producer.enqueue("docs", id="first", text="spends it")
+            wait_until(lambda: "the budget of collection docs" in worker.output, 20)
+            producer.enqueue_many("docs", TEXTS[:20])
+            wait_until(lambda: not stack.broker.llen("embedq.docs"), 10)
+            wait_until(lambda: stack.sql("SELECT tokens FROM embedq.usage") != [], 10)
+            worker.kill()
+        with stack.worker() as worker:
+            wait_until(lambda: "are taken over" in worker.output, 20)
+            wait_until(lambda: stack.broker.hlen("embedq:alone") == 1, 10)
+            wait_until(lambda: stack.broker.hlen("embedq:alone") == 0, 20)  # they rest now
+            stack.command("budget", "set", "--collection", "docs", "--tokens", "1000000")
+            stack.wait_until_done(10)
+    assert len(stack.stored("docs")) == 21
+
+
 def test_what_was_used_is_shown(stack: Stack) -> None:
     """By the commands, for people and for scripts; a name that nobody knows is no budget."""
     with psycopg.connect(stack.database_url) as connection:

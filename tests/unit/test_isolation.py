@@ -78,6 +78,14 @@ def test_queues_that_wait_for_money_are_left_alone_for_a_while() -> None:
     assert isolation.runnable(["held", "rich"], 10 + REST) == ["held", "rich"]
 
 
+def test_a_change_of_budgets_ends_the_rest() -> None:
+    """What waited for money may have some."""
+    isolation = Isolation()
+    isolation.rest(["held"], 10)
+    isolation.wake()
+    assert isolation.runnable(["held"], 10) == ["held"]
+
+
 def test_hands_that_never_empty_do_not_keep_a_process_for_ever() -> None:
     """After two turns it goes on with what is new, whatever hangs."""
     isolation = begun()

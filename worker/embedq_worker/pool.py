@@ -84,6 +84,7 @@ class EnginePool(BasePool):
             self._settings,
             hub=self._pulse,
             on_queues=self._queues_changed,
+            on_budgets=partial(self._complete, DESK.isolation.wake),
             on_failed=_end_worker,
             chores=[heartbeat.run, reporter.run],
             may_call=lambda: heartbeat.is_alive,

@@ -28,10 +28,10 @@ _TAKE_IN_FOR = 0.005
 class Engine:
     """Takes deliveries from any thread.
 
-    ``on_queues`` is called, on the engine's thread, with the queues to consume, and ``on_failed`` if it could
-    not be opened: what it is handed then waits until it is given back. ``chores`` run on its loop from its
-    start to its end. No call is made while ``may_call`` says no. ``hub`` is the pulse of the thread that
-    fetches.
+    ``on_queues`` is called, on the engine's thread, with the queues to consume, ``on_budgets`` when other
+    texts wait for money than before, and ``on_failed`` if it could not be opened: what it is handed then
+    waits until it is given back. ``chores`` run on its loop from its start to its end. No call is made while
+    ``may_call`` says no. ``hub`` is the pulse of the thread that fetches.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class Engine:
         *,
         hub: Pulse,
         on_queues: Callable[[frozenset[str]], None],
+        on_budgets: Callable[[], None],
         on_failed: Callable[[], None],
         chores: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
         may_call: Callable[[], bool] = lambda: True,
@@ -47,6 +48,7 @@ class Engine:
         self._settings = settings
         self._hub = hub
         self._on_queues = on_queues
+        self._on_budgets = on_budgets
         self._on_failed = on_failed
         self._chores = chores
         self._may_call = may_call
@@ -103,7 +105,13 @@ class Engine:
 
     async def _open(self) -> None:
         try:
-            parts = Parts(self._settings, self._on_queues, self._may_call, self._hub)
+            parts = Parts(
+                self._settings,
+                on_queues=self._on_queues,
+                on_budgets=self._on_budgets,
+                may_call=self._may_call,
+                hub=self._hub,
+            )
             await parts.open([chore() for chore in self._chores])
         except Exception as error:  # a process whose engine is not there would fetch, and embed nothing
             is_ours = isinstance(error, EmbedqError)

@@ -55,11 +55,14 @@ class Parts:
     def __init__(
         self,
         settings: Settings,
+        *,
         on_queues: Callable[[frozenset[str]], None],
+        on_budgets: Callable[[], None],
         may_call: Callable[[], bool],
         hub: Pulse,
     ) -> None:
         self._settings = settings
+        self._on_budgets = on_budgets
         self._is_leased = may_call
         self._database = Database(
             settings.database_url,
@@ -233,6 +236,7 @@ class Parts:
     def _follow_budgets(self) -> None:
         for dispatcher in self._dispatchers.values():
             dispatcher.follow_budgets()
+        self._on_budgets()
 
     def _dispatcher(self, model: Model) -> Dispatcher:
         dispatcher = self._dispatchers.get(model.id)

@@ -18,8 +18,8 @@ PATIENCE = 2.0
 money or for a paused model."""
 
 REST = 60.0
-"""Seconds for which suspects of such a queue are left alone: to run them, a process stops all else. After it
-they are tried again, since a paused model may have nobody else to try it."""
+"""Seconds for which suspects of such a queue are left alone, unless a budget changes: to run them, a process
+stops all else. After it they are tried again, since a paused model may have nobody else to try it."""
 
 ASK_AGAIN = 1.0
 """Seconds until a claim that was denied is made again."""
@@ -81,6 +81,10 @@ class Isolation:
     def rest(self, queues: Iterable[str], now: float) -> None:
         """The texts of these queues wait for money or for a paused model: leave their suspects alone."""
         self._resting.update(dict.fromkeys(queues, now + REST))
+
+    def wake(self) -> None:
+        """Budgets have changed: there may be money for texts that waited for it."""
+        self._resting.clear()
 
     def runnable(self, queues: Iterable[str], now: float) -> list[str]:
         """The queues whose suspects may be run."""
