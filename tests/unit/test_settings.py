@@ -195,7 +195,7 @@ def test_a_key_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
 
 def test_every_setting_is_documented() -> None:
     """Each key of [worker] says its default and what too low and too high do."""
-    source = Path(__file__).parents[2] / "worker" / "embedq_worker" / "settings.py"
+    source = Path(__file__).parents[2] / "worker" / "embedq_worker" / "worker_settings.py"
     text = source.read_text("utf-8")
     for key in WorkerSettings.__struct_fields__:
         documented = text.split(f"    {key}: ", 1)[1].split('"""')[1]
