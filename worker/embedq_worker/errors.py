@@ -27,7 +27,14 @@
         ├── CollectionMoved     its columns hold other models' vectors than was known
         ├── StaleVector         the vector of a query is not of the collection's model any more
         ├── RowsUnfilled        rows that lack the vector of the model to switch to
-        └── RowRefused          it refuses a row of the batch
+        ├── RowRefused          it refuses a row of the batch
+        ├── NotMigrated         the database has no embedq schema, or an older one
+        ├── CollectionConflict  a collection cannot be made as it is asked for
+        ├── CollectionBusy      a collection cannot be changed now
+        ├── VectorTooLong       no indexable column type holds vectors of so many dimensions
+        ├── BadChunks           texts cannot be chunked so
+        ├── RecallUnknown       the recall of an index cannot be measured
+        └── DriftUnknown        whether a model drifts cannot be said
 
 An ``ApiError`` carries the status, a short code and a parameter's name, never the provider's prose, which may
 quote the text.
