@@ -207,6 +207,8 @@ class NotCalled(ApiError):
         return self.reason
 
 
+ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
+
 MalformedCode = Literal[
     "not_json",
     "wrong_shape",

@@ -6,9 +6,7 @@ from collections.abc import Iterator
 
 from embedq_worker.engine.texts import Batch, Shape, WaitingText
 from embedq_worker.engine.work import Vector
-from embedq_worker.errors import ApiError, NotCalled
-
-_ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
+from embedq_worker.errors import ABANDONED, ApiError
 
 
 class AskedTexts:
@@ -40,7 +38,7 @@ class AskedTexts:
 
     def let_go(self, text: WaitingText, shape: Shape) -> bool:
         """Tell those who wait for it no more; whether nobody is left, and it is not asked for any more."""
-        is_abandoned = text.let_go(_ABANDONED)
+        is_abandoned = text.let_go(ABANDONED)
         if is_abandoned:
             del self._texts[shape, text.key]
         return is_abandoned

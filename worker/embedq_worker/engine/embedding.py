@@ -19,9 +19,9 @@ from embedq_worker.engine.splitter import MOST_TRIES, Splitter
 from embedq_worker.engine.splitting import THREAD
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Asker, Shape, Waiter
-from embedq_worker.engine.waiting_parts import ABANDONED, InParts, WaitingPart, Whole
+from embedq_worker.engine.waiting_parts import InParts, WaitingPart, Whole
 from embedq_worker.engine.work import RunningItem, content_hash
-from embedq_worker.errors import ApiError, BadInput
+from embedq_worker.errors import ABANDONED, ApiError, BadInput
 from embedq_worker.limiter import Flow
 from embedq_worker.logs import failure, get_logger
 from embedq_worker.store.collection import Collection

@@ -23,7 +23,7 @@ from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Asker, Shape, Waiter, WaitingText
 from embedq_worker.engine.work import Vector
-from embedq_worker.errors import ApiError, NotCalled, StoreError
+from embedq_worker.errors import ABANDONED, ApiError, NotCalled, StoreError
 from embedq_worker.limiter import Flow
 from embedq_worker.metrics.cache import RESULTS, TEXTS
 from embedq_worker.store.database import Database
@@ -37,7 +37,6 @@ _PLACE_TEXTS = 100
 """Texts that are placed in one go."""
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 1.0
-_ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
 
 
 class VectorCache:
@@ -85,7 +84,7 @@ class VectorCache:
     def let_go(self) -> None:
         """Tell those who wait no more; a text that nobody is left for is not asked for."""
         for wanted in list(self._wanted.values()):
-            wanted.text.let_go(_ABANDONED)
+            wanted.text.let_go(ABANDONED)
 
     def embedded(self, wanted: _Wanted, vector: Vector, tokens: int) -> None:
         """The service gave the vector of a text."""

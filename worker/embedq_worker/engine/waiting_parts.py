@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from embedq_worker.engine.work import RunningItem, Vector
-from embedq_worker.errors import ApiError, NotCalled
+from embedq_worker.errors import ABANDONED, ApiError, NotCalled
 from embedq_worker.store.collection import Layout
 from embedq_worker.store.rows import Part
 from embedq_worker.store.usage import UsagePurpose
 from embedq_worker.tracing import Spans
-
-ABANDONED = NotCalled("abandoned", "nobody waits for it any more")
 
 
 class Owner(Protocol):
