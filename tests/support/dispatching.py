@@ -21,7 +21,7 @@ from embedq_worker.engine.purse import Purse
 from embedq_worker.engine.texts import Shape
 from embedq_worker.engine.usage import Usage
 from embedq_worker.engine.work import Vector
-from embedq_worker.errors import ApiError, BadInput, Refused
+from embedq_worker.errors import ApiError, BadInput, Refused, Transient
 from embedq_worker.limiter import CallOutcome, Flow, Grant, Limiter, Limits, Want
 from embedq_worker.store.usage import UsagePurpose
 from embedq_worker.tracing import Spans
@@ -106,6 +106,8 @@ class FakeClient:
     failures: list[Exception] = field(default_factory=list)
     bad: str | None = None
     refuses: str | None = None
+    breaks: str | None = None
+    """A text that the service breaks down on."""
     tokens: int | None = 100
     held: asyncio.Event | None = None
 
@@ -122,6 +124,8 @@ class FakeClient:
             raise BadInput(400, "bad_text")
         if self.refuses in texts:
             raise Refused(403)
+        if self.breaks in texts:
+            raise Transient(500, "broken")
         return Answer(np.ones((len(texts), dimensions), np.float32), self.tokens)
 
 

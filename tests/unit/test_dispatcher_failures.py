@@ -13,6 +13,7 @@ from embedq_worker.errors import BadInput, Refused, Transient
 from tests.support.dispatching import (
     ASKED,
     BULK,
+    LIVE,
     QUERY,
     Bed,
     settled,
@@ -103,6 +104,25 @@ async def test_a_batch_that_fails_for_long_is_halved(bed: Bed, monkeypatch: pyte
         await bed.grant(BULK)
     assert bed.client.calls == [["a", "b", "c"]] * 3 + [["a"], ["b", "c"]]
     assert not any(waiter.is_waiting for waiter in waiters)
+
+
+async def test_a_text_that_breaks_the_service_is_at_fault(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is found soon while others are answered, and is a dead letter in the end; its neighbours are not."""
+    monkeypatch.setattr(random, "uniform", lambda *_: 0.0)
+    bed.client.breaks = "bad"
+    *neighbours, bad = await bed.ask("a", "b", "c", "bad")
+    for number in range(30):
+        await bed.ask(f"other {number}", lane="live")
+        await bed.grant(LIVE)
+        if not bad.is_waiting:
+            break
+        await bed.wanted()
+        await bed.grant(BULK)
+    assert all(waiter.tokens for waiter in neighbours)
+    [error] = bad.errors
+    assert (error.status, error.code) == (500, "broken")
+    assert bed.client.calls.count(["bad"]) == 11
+    assert sum("a" in texts for texts in bed.client.calls) <= 4
 
 
 async def test_an_exception_of_our_own_is_no_outcome(bed: Bed, caplog: pytest.LogCaptureFixture) -> None:

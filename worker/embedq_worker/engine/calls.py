@@ -13,12 +13,13 @@ from embedq_worker.api.client import ApiClient
 from embedq_worker.api.response import Answer
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.asked import AskedTexts
+from embedq_worker.engine.blame import Blame
 from embedq_worker.engine.call_meter import CallMeter
 from embedq_worker.engine.purse import Purse
 from embedq_worker.engine.retries import Retries
 from embedq_worker.engine.sizes import Sizes
 from embedq_worker.engine.texts import Batch, shares
-from embedq_worker.engine.verdicts import outcome_of, outcome_of_answer
+from embedq_worker.engine.verdicts import is_overload, outcome_of, outcome_of_answer
 from embedq_worker.errors import ApiError, BadInput, Refused, Transient
 from embedq_worker.limiter import CallOutcome, Gate, Grant
 from embedq_worker.logs import failure, get_logger
@@ -29,6 +30,11 @@ logger = get_logger(__name__)
 
 _REFUSALS = 3
 """Refusals of one text alone, with answers to others between, after which it is a dead letter."""
+_STRIKES = 10
+"""Failures in a row of one text alone, while the service was well, after which it is one. Too few, and texts
+die that the service is merely unlucky with."""
+_STRIKES_TOGETHER = 2
+"""The same after which a batch is tried in halves."""
 
 
 class Calls:
@@ -63,7 +69,7 @@ class Calls:
         self._retry_time = retry_time
         self._meter = CallMeter(model)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._answers = 0
+        self._blame = Blame()
         self.is_answering = True
         """Whether the last call was answered."""
 
@@ -118,7 +124,7 @@ class Calls:
 
     def _answered(self, batch: Batch, answer: Answer) -> None:
         self.is_answering = True
-        self._answers += 1
+        self._blame.answered(batch)
         self._purse.pay(batch.texts, answer.tokens)
         tokens = shares(batch.texts, answer.tokens)
         for text, vector, share in zip(batch.texts, answer.vectors, tokens, strict=True):
@@ -141,9 +147,7 @@ class Calls:
 
         One that is refused while others are answered, as by a firewall that dislikes a text, is at fault.
         """
-        is_its_own = batch.failures > 0 and self._answers > batch.answers_before
-        batch.failures += 1
-        batch.answers_before = self._answers
+        is_its_own = self._blame.failed(batch)
         if is_its_own and (len(batch.texts) > 1 or batch.failures > _REFUSALS):
             self._split(batch, error)
         elif self._asked.sift(batch):
@@ -159,16 +163,22 @@ class Calls:
                 self._retries.add(half)
 
     def _retry(self, batch: Batch, error: ApiError) -> None:
-        """Try again later; when that has gone on for long in halves: no text holds up its neighbours."""
-        now = monotonic()
-        batch.failures += 1
-        batch.first_failure = batch.first_failure or now
-        is_late = now - batch.first_failure > self._retry_time and len(batch.texts) > 1
-        for part in batch.halves() if is_late else (batch,):
-            if not self._asked.sift(part):
-                continue
-            delay = self._retries.add_later(part)
-            self._say_again(part, delay, error)
+        """Try again later; in halves where it is to blame, or after long: no text holds up its neighbours."""
+        batch.first_failure = batch.first_failure or monotonic()
+        if is_overload(error):
+            batch.failures += 1
+        else:
+            self._blame.failed(batch)
+        if len(batch.texts) == 1 and batch.strikes >= _STRIKES:
+            self._asked.refuse(batch.texts[0], batch.shape, error)
+            return
+        for part in batch.halves() if self._is_to_be_halved(batch) else (batch,):
+            if self._asked.sift(part):
+                self._say_again(part, self._retries.add_later(part), error)
+
+    def _is_to_be_halved(self, batch: Batch) -> bool:
+        is_late = monotonic() - batch.first_failure > self._retry_time
+        return len(batch.texts) > 1 and (is_late or batch.strikes >= _STRIKES_TOGETHER)
 
     def _say_again(self, batch: Batch, delay: float, error: ApiError) -> None:
         logger.info(

@@ -118,8 +118,8 @@ def _tell(news: Callable[[], None]) -> None:
 class Batch:
     """The texts of one API request, and its failures so far.
 
-    ``first_failure`` by the monotonic clock, seconds; ``answers_before``: answers to other requests when it
-    was last refused.
+    ``first_failure`` by the monotonic clock, seconds; ``strikes``: failures in a row that were its own, which
+    is told from what others' requests came to since ``answers_before`` and ``failures_before``.
     """
 
     texts: list[WaitingText]
@@ -127,6 +127,10 @@ class Batch:
     failures: int = 0
     first_failure: float = 0.0
     answers_before: int = 0
+    failures_before: int = 0
+    strikes: int = 0
+    is_half: bool = False
+    """Whether it is a part of one that failed."""
 
     @property
     def flow(self) -> Flow:
@@ -154,7 +158,8 @@ class Batch:
     def halves(self) -> tuple[Batch, Batch]:
         """Two batches of half the texts."""
         half = len(self.texts) // 2
-        return Batch(self.texts[:half], self.shape), Batch(self.texts[half:], self.shape)
+        first, second = self.texts[:half], self.texts[half:]
+        return Batch(first, self.shape, is_half=True), Batch(second, self.shape, is_half=True)
 
 
 def tokens_of(texts: Sequence[WaitingText], tokens: int | None) -> list[int]:

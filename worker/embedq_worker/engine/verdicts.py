@@ -31,6 +31,11 @@ def outcome_of(error: ApiError) -> CallOutcome:
     )
 
 
+def is_overload(error: ApiError) -> bool:
+    """Whether the service has too much to do: whose call it was matters little then."""
+    return _verdict(error) in ("throttled", "overloaded")
+
+
 def _verdict(error: ApiError) -> Verdict:
     if isinstance(error, BadInput):
         return "neutral"
