@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from urllib.parse import parse_qsl, unquote, urlencode, urlsplit
 
 from embedq.errors import ConfigurationError
-from embedq.retries import RETRY_SECONDS, SOCKET_SECONDS
+from embedq.retries import RETRY_SECONDS, SOCKET_SECONDS, foreign_errors
 
 _HEALTH_CHECK_SECONDS = 25
 """After so long without a command a connection is tried before it is used, as by kombu."""
@@ -94,10 +94,14 @@ class Address:
 
     def open(self, from_url: Callable[..., T], **options: Any) -> T:
         """What redis-py makes of the URL. Raises ``ConfigurationError`` where it cannot read a parameter."""
+        unreadable: tuple[type[Exception], ...] = (TypeError, ValueError, *foreign_errors())
         try:
-            return from_url(self.url, **self.options, **options)
-        except ValueError as error:
+            made = from_url(self.url, **self.options, **options)
+            pool: Any = getattr(made, "connection_pool", made)
+            pool.connection_class(**pool.connection_kwargs)  # which connects to nothing yet
+        except unreadable as error:
             raise ConfigurationError(f"the broker URL cannot be used: {error}") from None
+        return made
 
     def _hosts(self) -> list[str]:
         """The URL; of Sentinels, one of each."""

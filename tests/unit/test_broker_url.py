@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import redis
+import redis.asyncio
 from kombu import Connection
 
 from embedq import ConfigurationError
@@ -124,7 +125,9 @@ def test_a_sign_that_is_no_passwords(url: str) -> None:
     assert "%40" in Address(url).url or "@redis.sock" in Address(url).url
 
 
-def test_a_parameter_that_cannot_be_read() -> None:
+@pytest.mark.parametrize("parameter", ["socket_timeout=soon", "colour=red", "ssl_cert_reqs=perhaps"])
+@pytest.mark.parametrize("client", [redis.Redis, redis.asyncio.Redis])
+def test_a_parameter_that_cannot_be_read(client: type[redis.Redis], parameter: str) -> None:
     """It is named, as a mistake of the configuration."""
-    with pytest.raises(ConfigurationError, match="socket_timeout"):
-        Address("redis://host/0?socket_timeout=soon").open(redis.Redis.from_url)
+    with pytest.raises(ConfigurationError, match=r"cannot be used: .*(socket_timeout|colour|SSL.*perhaps)"):
+        Address(f"rediss://host/0?{parameter}").open(client.from_url)
