@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from embedq.address import Address, pools_of
-from embedq.broker import GRACE_SECONDS
+from embedq.broker import GRACE_SECONDS, UNLIMITED
 from embedq.errors import EmbedqError
 from embedq.query import Deadline
 from embedq.retries import Attempts, foreign_errors, is_demoted
@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 MAX_CONNECTIONS = 100
-"""Connections of one producer: commands beyond them wait for one. A query holds one until it is answered."""
-_LIMITS = {"max_connections": MAX_CONNECTIONS, "timeout": None}
+"""Connections of one producer: commands beyond them wait for one."""
+
+
+class Clients(NamedTuple):
+    """Of one event loop. What waits in Redis has connections of its own, as many as there are callers: items
+    are enqueued, too, while no worker answers queries."""
+
+    prompt: redis.asyncio.Redis
+    blocking: redis.asyncio.Redis
 
 
 class AsyncBroker:
@@ -30,7 +37,7 @@ class AsyncBroker:
     def __init__(self, address: Address) -> None:
         self._address = address
         self._lock = threading.Lock()
-        self._clients: dict[asyncio.AbstractEventLoop, redis.asyncio.Redis] = {}
+        self._clients: dict[asyncio.AbstractEventLoop, Clients] = {}
 
     async def run(self, steps: Steps[T], deadline: Deadline | None = None) -> T:
         """Take the steps of a rule, one after the other, and return its result.
@@ -53,8 +60,8 @@ class AsyncBroker:
     async def close(self) -> None:
         """Close the connections of the running loop; the next call opens new ones."""
         with self._lock:
-            client = self._clients.pop(asyncio.get_running_loop(), None)
-        if client is not None:
+            clients = self._clients.pop(asyncio.get_running_loop(), ())
+        for client in clients:
             for pool in pools_of(client):
                 await pool.disconnect()
 
@@ -65,7 +72,7 @@ class AsyncBroker:
         attempts: Attempts | None = None
         begun = time.monotonic()
         while True:
-            client = self._client()
+            client = self._client(step)
             try:
                 async with asyncio.timeout(deadline.left + GRACE_SECONDS if deadline else None):
                     return await _execute(client, step)
@@ -77,24 +84,28 @@ class AsyncBroker:
                 pause = attempts.pause(error)
             await asyncio.sleep(pause)
 
-    def _client(self) -> redis.asyncio.Redis:
+    def _client(self, step: Step) -> redis.asyncio.Redis:
         loop = asyncio.get_running_loop()
         with self._lock:
-            client = self._clients.get(loop)
-        if client is None:
-            client = self._open()
+            clients = self._clients.get(loop)
+        if clients is None:
+            clients = Clients(self._open(MAX_CONNECTIONS), self._open(UNLIMITED))
             with self._lock:
                 open_ones = {each: kept for each, kept in self._clients.items() if not each.is_closed()}
-                self._clients = {**open_ones, loop: client}
-        return client
+                self._clients = {**open_ones, loop: clients}
+        return clients.blocking if isinstance(step, Command) and step.blocks else clients.prompt
 
-    def _open(self) -> redis.asyncio.Redis:
+    def _open(self, connections: int) -> redis.asyncio.Redis:
         # Imported late: a service that uses the other producer does not pay for it.
         import redis.asyncio
         from redis.asyncio.retry import Retry
         from redis.backoff import NoBackoff
 
-        options: dict[str, Any] = {"retry": Retry(NoBackoff(), 0), **_LIMITS}
+        options: dict[str, Any] = {
+            "retry": Retry(NoBackoff(), 0),
+            "max_connections": connections,
+            "timeout": None,
+        }
         if self._address.scheme == "sentinel":
             return _master(self._address, options)
         pool = self._address.open(redis.asyncio.BlockingConnectionPool.from_url, **options)

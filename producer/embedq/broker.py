@@ -29,8 +29,8 @@ T = TypeVar("T")
 
 GRACE_SECONDS = 0.5
 """How much later than a deadline Redis' answer to a blocking command may come."""
-_MAX_CONNECTIONS = 1 << 31
-"""The caller's threads are limit enough; redis-py refuses the hundred and first otherwise."""
+UNLIMITED = 1 << 31
+"""Connections where the callers are limit enough; redis-py refuses the hundred and first otherwise."""
 
 
 class Broker:
@@ -125,7 +125,7 @@ class Broker:
         options = {
             "retry": Retry(NoBackoff(), 0),
             "redis_connect_func": _greet,
-            "max_connections": _MAX_CONNECTIONS,
+            "max_connections": UNLIMITED,
         }
         if self._address.scheme != "sentinel":
             return self._address.open(redis.Redis.from_url, **options)

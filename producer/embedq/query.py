@@ -71,7 +71,7 @@ def ask(
     while left := deadline.left:
         # Redis takes 0 for "for ever".
         seconds = max(0.01, min(left, BLOCK_SECONDS))
-        popped = yield Command(("BLPOP", prefix + reply_key(message.task_id), seconds))
+        popped = yield Command(("BLPOP", prefix + reply_key(message.task_id), seconds), blocks=True)
         if popped is not None:
             return _vector(popped[1])
     raise QueryTimeout(

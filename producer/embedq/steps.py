@@ -16,9 +16,10 @@ Result = TypeVar("Result")
 
 
 class Command(NamedTuple):
-    """One command; its answer comes back as redis-py reads it."""
+    """One command; its answer comes back as redis-py reads it. One that ``blocks`` waits in Redis for it."""
 
     words: tuple[str | bytes | float, ...]
+    blocks: bool = False
 
 
 class Transaction(NamedTuple):

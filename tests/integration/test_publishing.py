@@ -239,6 +239,28 @@ async def test_tasks_share_a_producer(broker_url: str, client: redis.Redis) -> N
     assert len({item.version for item in arrived}) == 400
 
 
+async def test_queries_that_wait_hold_up_no_item(broker_url: str, client: redis.Redis) -> None:
+    """More of them than a producer has connections for what is answered at once."""
+
+    def waiting() -> int:
+        return int(client.info("clients")["blocked_clients"])
+
+    async with AsyncProducer(broker_url) as producer:
+        asked = [asyncio.create_task(producer.embed_query("docs", "text", timeout=15)) for _ in range(110)]
+        try:
+            async with asyncio.timeout(14):
+                while waiting() < len(asked):  # noqa: ASYNC110 # Redis tells nobody
+                    await asyncio.sleep(0.01)
+                await producer.enqueue("docs", id="1", text="text")
+            assert not any(each.done() for each in asked)
+        finally:
+            for each in asked:
+                each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+
+    assert [item.id for item in items(client, "embedq.docs")] == ["1"]
+
+
 async def test_a_cancelled_call_leaves_the_producer_whole(proxy: Proxy, client: redis.Redis) -> None:
     """The answer that it did not wait for is taken for nobody else's."""
     async with AsyncProducer(url(proxy)) as producer:
