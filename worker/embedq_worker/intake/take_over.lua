@@ -3,8 +3,8 @@
 -- become suspects, in groups of one queue, which run with nothing else in hand (take_suspects.lua). When that kills a
 -- process again, the group is split in parts, until a message is alone; only then its deaths are counted, and after some it
 -- is a killer. Where workers also die of something else, one more is wanted for each of these deaths in the last minute: a
--- message that has bad luck must not be taken for a killer. One call takes one group, so that the server is never held up for long. Their records stay where they are,
--- under the tags suspects-<number>:<queue>:<message> and killers:<queue>:<number>.
+-- message that has bad luck must not be taken for a killer. One call takes one group, so that the server is never held up for
+-- long. Their records stay where they are, under the tags suspects-<number>:<queue>:<message> and killers:<queue>:<number>.
 --
 -- KEYS[1]  zset    <prefix>embedq:workers          process → server time in seconds at which its lease lapses
 -- KEYS[2]  zset    <prefix>embedq:dead             processes whose messages are being taken over, by the time of it

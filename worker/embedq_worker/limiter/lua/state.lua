@@ -35,8 +35,8 @@ end
 
 local HEARD = 1000  -- milliseconds: to write it each time would cost more than it tells
 
--- The clock was set back, or a new master's is slow: what lies in the future would hold the fleet up until then, for hours maybe. This
--- memory is given up. A step of less than a lease is waited for: calls from before may be in flight, so that costs a lease, too.
+-- The clock was set back, or a new master's is slow: what lies in the future would hold the fleet up until then, for hours maybe.
+-- This memory is given up. As calls from before may be in flight that costs a lease: a shorter step is waited for.
 if (state.heard_at or 0) > now + request.lease then
   state = {held_until = now + request.lease}
   redis.call('DEL', stem .. ':leases', stem .. ':handed', stem .. ':spent', stem .. ':processes')
