@@ -44,8 +44,6 @@ logger = get_logger(__name__)
 
 _AWAY_WAIT = 1.0
 """Seconds between two questions while Redis is away."""
-_CONNECTIONS = 16
-"""More gates than these wait for one to be free: a script runs for a fraction of a millisecond."""
 _MAILBOX_WAIT = 2
 """Seconds that one look into the mailbox waits in the server."""
 
@@ -62,16 +60,15 @@ class Limiter:
         self._lease = lease
         self._minute = minute
         # No retries: a script that ran and was not heard has granted leases. What is lost is told anew.
-        pool = redis.BlockingConnectionPool.from_url(
+        pool = redis.ConnectionPool.from_url(
             broker_url,
-            max_connections=_CONNECTIONS,
-            timeout=20,
             socket_timeout=5,
             socket_connect_timeout=5,
             retry=Retry(NoBackoff(), 0),
         )
         self._redis: redis.Redis = redis.Redis.from_pool(pool)
-        # One connection for all scripts: taking one from the pool each time costs more than the script.
+        # One connection for all scripts and one for the mailbox: to take one from the pool each time costs
+        # more than the script.
         self._scripts: redis.Redis = redis.Redis(connection_pool=pool, single_connection_client=True)
         self._gates: dict[str, Gate] = {}
         self._runs: dict[str, asyncio.Task[None]] = {}
