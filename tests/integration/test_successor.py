@@ -23,7 +23,8 @@ from embedq_worker.store.index_status import index_report
 from embedq_worker.store.index_steps import index_lock
 from embedq_worker.store.indexes import build_index
 from embedq_worker.store.migrations import apply_migrations
-from embedq_worker.store.successor import count_unfilled, end, index_unfilled, start, swap
+from embedq_worker.store.successor import end, start, swap
+from embedq_worker.store.successor_unfilled import count_unfilled, index_unfilled
 from embedq_worker.store.vector_index import vector_indexes
 from tests.support.stack import wait_until
 from tests.support.two_models import NEW, OLD, columns, fill, nearest, two_rows

@@ -25,16 +25,9 @@ from embedq_worker.store.filling import Filling
 from embedq_worker.store.index_session import BuildOptions
 from embedq_worker.store.indexes import build_index
 from embedq_worker.store.quantization import column_type
-from embedq_worker.store.successor import (
-    count_unfilled,
-    end,
-    index_unfilled,
-    moving,
-    refuse_unfilled,
-    start,
-    swap,
-)
+from embedq_worker.store.successor import end, moving, start, swap
 from embedq_worker.store.successor_checks import State, check_start, check_state
+from embedq_worker.store.successor_unfilled import count_unfilled, index_unfilled, refuse_unfilled
 from embedq_worker.store.vector_index import vector_indexes
 
 _SWITCHES = 10

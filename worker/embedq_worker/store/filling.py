@@ -23,7 +23,7 @@ from embedq_worker.store.backlog import lane_waiting
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.fill_message import Fill, fill_message
-from embedq_worker.store.successor import count_unfilled
+from embedq_worker.store.successor_unfilled import count_unfilled
 
 _MESSAGE_BYTES = 1 << 20
 """Bytes of the texts that a message names: what a worker holds of them, as with a job."""

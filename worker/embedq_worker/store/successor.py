@@ -18,7 +18,7 @@ from psycopg import errors, sql
 
 from embedq_sql import statement, template
 from embedq_worker.catalogue import Model
-from embedq_worker.errors import CollectionBusy, CollectionConflict, RowsUnfilled
+from embedq_worker.errors import CollectionBusy, CollectionConflict
 from embedq_worker.store.collection import Collection, Shadow, VectorType
 from embedq_worker.store.collections import get_collection
 from embedq_worker.store.connections import Connection, store_errors
@@ -28,6 +28,13 @@ from embedq_worker.store.quantization import column_type
 from embedq_worker.store.snapshots import wait_for_snapshots
 from embedq_worker.store.successor_checks import State, check_built, check_start, check_state
 from embedq_worker.store.successor_grants import copy_grants
+from embedq_worker.store.successor_unfilled import (
+    filled_index,
+    index_unfilled,
+    refuse_unfilled,
+    refuse_unindexed,
+    unfilled_index,
+)
 
 _TRIES = 60
 _PAUSE = 0.5
@@ -78,7 +85,7 @@ def swap(connection: Connection, name: str, to: State) -> Collection:
     check_state(collection, to)
     check_built(connection, collection)
     with index_lock(connection, collection), store_errors(f"collection {name!r} was not switched"):
-        _refuse_unindexed(connection, collection)
+        refuse_unindexed(connection, collection)
         refuse_unfilled(connection, collection)
         wait_for_snapshots(connection, collection)
         _briefly(connection, collection, lambda: _swap(connection, name, to))
@@ -100,30 +107,6 @@ def end(connection: Connection, name: str, state: State) -> Collection:
         _require(connection, collection)
         _briefly(connection, collection, lambda: _drop_shadow(connection, name, state))
     return collection
-
-
-def index_unfilled(
-    connection: Connection, collection: Collection, building: Callable[[], None] = lambda: None
-) -> None:
-    """Index the rows that lack a vector of the shadow's model, where an interrupted start has not.
-
-    One on each column of vectors: after a switch the other one is asked for. ``building`` is called before
-    one is built, which waits for transactions that are older. Raises ``StoreError``.
-    """
-    with store_errors(f"the rows of collection {collection.name!r} were not indexed"):
-        for index, column in _missing_indexes(connection, collection).items():
-            building()
-            qualified = sql.Identifier(collection.table_schema, index)
-            connection.execute(sql.SQL(template("drop_index")).format(index=qualified))
-            names = {"index": sql.Identifier(index), "shadow": sql.Identifier(column)}
-            connection.execute(sql.SQL(template("index_unfilled")).format(table=collection.table, **names))
-
-
-def count_unfilled(connection: Connection, collection: Collection) -> int:
-    """Rows that have no vector of the shadow's model. Raises ``StoreError``."""
-    with store_errors(f"the rows of collection {collection.name!r} were not counted"):
-        (count,) = connection.execute(_on_shadow("count_unfilled", collection)).fetchone() or (0,)
-    return int(count)
 
 
 @contextmanager
@@ -175,30 +158,6 @@ def _add_shadow(connection: Connection, name: str, model: str, dimensions: int, 
     )
 
 
-def _missing_indexes(connection: Connection, collection: Collection) -> dict[str, str]:
-    """Those of ``index_unfilled`` that are not there, or not valid, with their columns."""
-    assert collection.shadow is not None
-    columns = {
-        _unfilled(collection): collection.shadow.column_name,
-        _filled(collection): collection.vector_column,
-    }
-    missing: dict[str, str] = {}
-    for index, column in columns.items():
-        named = {"schema": collection.table_schema, "name": index}
-        if connection.execute(statement("is_valid_index"), named).fetchone() != (True,):
-            missing[index] = column
-    return missing
-
-
-def _refuse_unindexed(connection: Connection, collection: Collection) -> None:
-    """Without them the rows that lack a vector would be looked for while the table is held alone."""
-    if _missing_indexes(connection, collection):
-        raise CollectionConflict(
-            f"collection {collection.name!r} was not switched: the index of the rows to fill is missing; run "
-            f"`embedq collection migrate {collection.name}` first"
-        )
-
-
 def _swap(connection: Connection, name: str, to: State) -> None:
     collection = get_collection(connection, name)
     check_state(collection, to)  # again: it is held now
@@ -245,21 +204,10 @@ def _leaving(collection: Collection) -> Shadow:
     )
 
 
-def refuse_unfilled(connection: Connection, collection: Collection) -> None:
-    """Raise ``RowsUnfilled`` where rows lack a vector of the shadow's model."""
-    (has_unfilled,) = connection.execute(_on_shadow("has_unfilled", collection)).fetchone() or (False,)
-    if has_unfilled:
-        assert collection.shadow is not None
-        raise RowsUnfilled(
-            f"collection {collection.name!r} was not switched: rows have no vector of "
-            f"{collection.shadow.model} yet; run `embedq collection migrate {collection.name}`"
-        )
-
-
 def _swap_indexes(connection: Connection, collection: Collection) -> None:
     pairs = [
         (collection.index_name, collection.as_shadow().index_name),
-        (_filled(collection), _unfilled(collection)),
+        (filled_index(collection), unfilled_index(collection)),
     ]
     free = f"{collection.name}_swapped_idx"
     for one, other in pairs:
@@ -292,7 +240,7 @@ def _drop_shadow(connection: Connection, name: str, state: State) -> None:
     names = {
         "table": collection.table,
         "shadow": sql.Identifier(shadow.vector_column),
-        "lacking": sql.Identifier(collection.table_schema, _filled(collection)),
+        "lacking": sql.Identifier(collection.table_schema, filled_index(collection)),
     }
     try:
         _execute(connection, "drop_shadow", names)
@@ -330,21 +278,6 @@ def _execute(connection: Connection, name: LiteralString, names: Mapping[str, sq
     connection.execute(sql.SQL(template(name)).format(**names))
 
 
-def _on_shadow(name: LiteralString, collection: Collection) -> sql.Composed:
-    column = sql.Identifier(collection.as_shadow().vector_column)
-    return sql.SQL(template(name)).format(table=collection.table, shadow=column)
-
-
 def _about(shadow: Shadow) -> str:
     when = "come to" if shadow.state == "next" else "came from"
     return f"The text's vector of {shadow.model}, the model that the collection {when}; null: not embedded."
-
-
-def _unfilled(collection: Collection) -> str:
-    """The name of the index of the rows that lack a vector of the shadow's model."""
-    return f"{collection.name}_unfilled_idx"
-
-
-def _filled(collection: Collection) -> str:
-    """The same for the collection's own model: of no rows at all."""
-    return f"{collection.name}_filled_idx"
