@@ -97,6 +97,15 @@ def test_busy_table_is_left_alone(
     assert swap(connection, "docs", "next").generation == 2
 
 
+def test_an_interrupted_move_is_let_go(connection: Connection, docs: Collection, database_url: str) -> None:
+    """Ctrl-C that meets the driver's own code leaves its statement running, and no other is taken then."""
+    with pytest.raises(KeyboardInterrupt), moving(connection, docs):
+        connection.pgconn.send_query(b"SELECT pg_sleep(60)")
+        raise KeyboardInterrupt
+    with connect(database_url) as other, moving(other, docs):
+        pass
+
+
 def test_whatever_reads_the_column_stops_the_switch(connection: Connection, docs: Collection) -> None:
     """Each would go on with the old vectors; an index only speeds up what nobody asks any more."""
     fill(connection, start(connection, docs.name, NEW))

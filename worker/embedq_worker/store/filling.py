@@ -88,7 +88,8 @@ class Filling:
         Raises ``StoreError`` and ``BrokerUnavailable``.
         """
         before = left = self._count()
-        (self._since,) = self._connection.execute(statement("filling_starts")).fetchone() or (None,)
+        with store_errors("when the filling starts was not read"):
+            (self._since,) = self._connection.execute(statement("filling_starts")).fetchone() or (None,)
         vain = 0
         while left and vain < _VAIN_PASSES:
             at_start = left

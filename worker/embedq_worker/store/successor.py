@@ -21,7 +21,7 @@ from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict
 from embedq_worker.store.collection import Collection, Shadow, VectorType
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.connections import Connection, end_interrupted, store_errors
 from embedq_worker.store.functions import make_functions
 from embedq_worker.store.index_steps import index_lock
 from embedq_worker.store.quantization import column_type
@@ -120,6 +120,7 @@ def moving(connection: Connection, collection: Collection) -> Iterator[None]:
     try:
         yield
     finally:
+        end_interrupted(connection)
         if not connection.closed:
             connection.execute(statement("unlock_filling"), named)
 

@@ -1,4 +1,4 @@
-"""Rows that lack a vector of the model that a collection moves to, or has moved from: found, counted, refused.
+"""Rows that lack a vector of the model that a collection moves to, or has moved from.
 
 An index of these rows alone finds them without reading the others. There is one on each of the two columns of
 vectors, as a switch makes the other one ask; that on the collection's own column is of no rows at all.
@@ -42,8 +42,9 @@ def count_unfilled(connection: Connection, collection: Collection) -> int:
 
 
 def refuse_unfilled(connection: Connection, collection: Collection) -> None:
-    """Raise ``RowsUnfilled`` where rows lack a vector of the shadow's model."""
-    (has_unfilled,) = connection.execute(_on_shadow("has_unfilled", collection)).fetchone() or (False,)
+    """Raise ``RowsUnfilled`` where rows lack a vector of the shadow's model; ``StoreError``."""
+    with store_errors(f"the rows of collection {collection.name!r} were not counted"):
+        (has_unfilled,) = connection.execute(_on_shadow("has_unfilled", collection)).fetchone() or (False,)
     if has_unfilled:
         assert collection.shadow is not None
         raise RowsUnfilled(
