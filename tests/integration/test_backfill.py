@@ -137,6 +137,24 @@ def test_the_command(shop: Stack) -> None:
     assert "no collection follows a table" in shop.command("watch", "list")
 
 
+async def test_why_a_table_is_not_read_is_said_again(shop: Stack, caplog: pytest.LogCaptureFixture) -> None:
+    """Once while it lasts, and once more where it comes back after the table was read."""
+    database = Database(shop.database_url, connections=1)
+    await database.open()
+    backfill = Backfill(database)
+    try:
+        for _ in range(2):
+            change(shop, "ALTER TABLE product RENAME name TO title")
+            for _ in range(2):
+                await backfill._fill("products")
+            change(shop, "ALTER TABLE product RENAME title TO name")
+            await backfill._fill("products")
+            change(shop, "SELECT embedq.watch('product', 'sku', 'name', 'products')")
+        assert [record.levelname for record in caplog.records] == ["WARNING", "WARNING"]
+    finally:
+        await database.close()
+
+
 async def test_steps_of_a_worker_with_least_rights(shop: Stack) -> None:
     """A role that was granted what workers need fills, whether before the watch was made or after."""
     role = f"worker_{shop.sql('SELECT current_database()')[0][0]}"

@@ -36,7 +36,7 @@ class Backfill:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._reasons: dict[str, str] = {}
-        """By collection, why it is not filled, as was said last."""
+        """By collection, why it is not filled, as was said."""
         self._amiss: dict[str, str] = {}
         """By collection, in which state it was said to be amiss."""
 
@@ -68,6 +68,7 @@ class Backfill:
                 if await count_waiting(self._database, collection, _MOST_WAITING) >= _MOST_WAITING:
                     return _FULL
                 read = await fill_step(self._database, collection, _ROWS)
+                self._reasons.pop(collection, None)
                 if read is None:
                     return _LOOK
                 if read == 0:
