@@ -8,9 +8,13 @@ from pathlib import Path
 
 import pytest
 import redis
+from click.testing import CliRunner
 
 from embedq.testing import FakeAPI
+from embedq_worker.store.collection import Collection
+from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
+from tests.support.filled import MODEL as SMALL
 from tests.support.producers import KINDS, Kind
 from tests.support.queued import register
 from tests.support.stack import Stack
@@ -37,6 +41,27 @@ def connection(database_url: str) -> Iterator[Connection]:
     """A connection to a migrated database."""
     with connect(database_url) as opened:
         yield opened
+
+
+@pytest.fixture
+def products(connection: Connection) -> Connection:
+    """The same, where there is an empty table of products to be held against a collection."""
+    connection.execute("CREATE TABLE product (sku text, name text, about jsonb)")
+    return connection
+
+
+@pytest.fixture
+def plain_docs(connection: Connection) -> Collection:
+    """An empty collection ``docs`` in it, of three dimensions."""
+    return create_collection(connection, name="docs", model=SMALL)
+
+
+@pytest.fixture
+def command_line(database_url: str, broker_url: str, monkeypatch: pytest.MonkeyPatch) -> CliRunner:
+    """The command line on these servers."""
+    monkeypatch.setenv("EMBEDQ_DATABASE_URL", database_url)
+    monkeypatch.setenv("EMBEDQ_BROKER_URL", broker_url)
+    return CliRunner()
 
 
 @pytest.fixture

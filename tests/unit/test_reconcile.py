@@ -121,6 +121,19 @@ def test_what_mends_it(
     assert repair(differing(wanted, held), letter, "clock", content_hash) == mended
 
 
+@pytest.mark.parametrize(("version", "passes"), [(6, True), (5, False)])
+def test_other_metadata_alone_are_mended(version: int, passes: bool) -> None:
+    """The ledger goes on knowing the text, so that nothing is paid."""
+    pair = want(version=version), hold()._replace(metadata_hash=1)
+    assert difference(pair, content_hash) is None
+    found = difference(pair, content_hash, with_metadata=True)
+    assert found is not None
+    assert repair(found, None, "clock", content_hash) == Repair("1", 6, "a", None, None)
+    mended = repair(found, None, "given", content_hash)
+    assert mended == (Repair("1", version, "a", None, None) if passes else Left.AHEAD)
+    assert repair(found, Letter(7, "a"), "clock", content_hash) is Left.DEAD
+
+
 @pytest.mark.parametrize(
     ("version", "digest", "whole", "passes"),
     [

@@ -10,25 +10,36 @@ SELECT count(*) FROM embedq.item WHERE collection_id = %(collection_id)s;
 
 -- name: held_by_id
 -- Every id that the ledger or the collection's table {table} knows, in byte order. is_whole: the table has as many rows as the
--- ledger says. Rows that the ledger does not know have no version.
+-- ledger says. Rows that the ledger does not know have no version. metadata_hash as in the template source_rows; null where an
+-- id's rows have several, and where it is not asked for.
 WITH ledger AS (
     SELECT * FROM embedq.item WHERE collection_id = %(collection_id)s
+), hashed AS (
+    SELECT id, CASE WHEN %(wants_metadata)s THEN hashtextextended(metadata::text COLLATE "C", 0) END AS hash FROM {table}
 ), stored AS (
-    SELECT id, count(*) AS chunks FROM {table} GROUP BY id
+    SELECT id, count(*) AS chunks, min(hash) AS least_hash, max(hash) AS greatest_hash FROM hashed GROUP BY id
 )
 SELECT coalesce(ledger.id, stored.id) AS id, ledger.version, ledger.content_hash, ledger.deleted_at IS NOT NULL AS is_deleted,
-       coalesce(ledger.chunks, 0) = coalesce(stored.chunks, 0) AS is_whole
+       coalesce(ledger.chunks, 0) = coalesce(stored.chunks, 0) AS is_whole,
+       CASE WHEN stored.least_hash = stored.greatest_hash THEN stored.least_hash END AS metadata_hash
 FROM ledger FULL JOIN stored ON stored.id = ledger.id
 ORDER BY coalesce(ledger.id, stored.id);
 
 -- name: held_by_own_key
 -- The same of somebody's own table, whose rows are no vectors by themselves. is_whole: the id's row has its vector.
 SELECT ledger.id, ledger.version, ledger.content_hash, ledger.deleted_at IS NOT NULL AS is_deleted,
-       ledger.deleted_at IS NOT NULL OR stored.{vectors} IS NOT NULL AS is_whole
+       ledger.deleted_at IS NOT NULL OR stored.{vectors} IS NOT NULL AS is_whole, NULL AS metadata_hash
 FROM embedq.item AS ledger
 LEFT JOIN {table} AS stored ON ledger.deleted_at IS NULL AND stored.{key_column} = (ledger.id COLLATE "default")::{key_type}
 WHERE ledger.collection_id = %(collection_id)s
 ORDER BY ledger.id;
+
+-- name: other_metadata
+-- Those of these ids of which a row of the collection's table {table} has other metadata than these.
+SELECT DISTINCT stored.id
+FROM unnest(%(ids)s::text[], %(metadata)s::text[]) AS wanted (id, metadata)
+JOIN {table} AS stored ON stored.id = wanted.id COLLATE "C"
+WHERE stored.metadata <> wanted.metadata::jsonb;
 
 -- name: newest_letters
 -- Of each of these ids the dead letter of its highest version, and what is kept of its item. Those of the model that the

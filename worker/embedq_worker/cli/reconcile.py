@@ -56,13 +56,14 @@ def reconcile(
     yes: bool,
     as_json: bool,
 ) -> None:
-    """Compare COLLECTION with its source, and enqueue what is missing, stale or orphaned.
+    """Compare COLLECTION with its source, and enqueue what differs.
 
     Its source is the table that it follows (`embedq watch`), or what --query or --file says.
 
-    Texts are compared by their digests; metadata are not. A text that is null or blank counts as not there.
-    What waits in the outbox, and texts that are dead letters, are counted and left alone. Repairs go through
-    the outbox in lane bulk, and give way to whatever changes meanwhile.
+    Texts are compared by their digests, and metadata where the source has any: other metadata alone cost no
+    call. A text that is null or blank counts as not there. What waits in the outbox, and texts that are dead
+    letters, are counted and left alone. Repairs go through the outbox in lane bulk, and give way to whatever
+    changes meanwhile.
     """
     if query is not None and file is not None:
         raise click.UsageError("give one source: --query, or --file")
@@ -180,11 +181,12 @@ def _lines(said: Said) -> Iterator[str]:
     counts = {
         "missing": said.missing,
         "stale: stored with another text": said.stale,
+        "stored with other metadata": said.other_metadata,
         "orphaned: stored, and not in the source": said.orphaned,
         "not in the source, and kept": said.kept,
         "on their way, in the outbox": said.on_its_way,
         f"dead letters: see `embedq dead-letters list --collection {said.collection}`": said.dead,
-        "stored with a higher version than the source gives": said.ahead,
+        "stored with as high a version as the source gives, or a higher one": said.ahead,
     }
     yield from (f"  {count:,} {what}" for what, count in counts.items() if count)
     if said.queued_messages is None:

@@ -33,28 +33,29 @@ Mend = Callable[[Sequence[Repair]], None]
 
 
 class Tally(msgspec.Struct):
-    """What a pass found, in ids. ``missing``, ``stale`` and ``orphaned`` are those that a repair mends."""
+    """What a pass found, in ids."""
 
     wanted: int = 0
     """Ids with a text in the source."""
     current: int = 0
-    """Those of them whose vector is stored."""
+    """Those of them that are stored as they are."""
     missing: int = 0
     stale: int = 0
+    other_metadata: int = 0
     orphaned: int = 0
     on_its_way: int = 0
     """They differ, and wait in the outbox."""
     dead: int = 0
     """They differ, and the source's text is a dead letter."""
     ahead: int = 0
-    """They differ, and are stored with a higher version than the source gives."""
+    """They differ, and are stored with as high a version as the source gives, or a higher one."""
     kept: int = 0
     """Orphans that are to stay."""
 
     @property
     def to_mend(self) -> int:
         """Ids that a repair mends."""
-        return self.missing + self.stale + self.orphaned
+        return self.missing + self.stale + self.other_metadata + self.orphaned
 
     def add(self, kind: Kind | Left) -> None:
         """One more of a kind."""
@@ -85,7 +86,7 @@ class Comparing:
     def _differences(self, tally: Tally, advance: Callable[[int], None]) -> Iterator[Difference]:
         for number, pair in enumerate(self._pairs(), 1):
             tally.wanted += pair[0] is not None
-            found = difference(pair, self._digest)
+            found = difference(pair, self._digest, with_metadata=self._sides.compare_metadata)
             if found is not None:
                 yield found
             elif pair[0] is not None:
@@ -106,6 +107,7 @@ class Comparing:
 
     def _settle(self, batch: Sequence[Difference], tally: Tally, mend: Mend | None) -> None:
         """Count a batch, and mend what of it can be mended."""
+        batch = self._confirmed(batch, tally)
         ids = [found.id for found in batch]
         on_their_way, letters = self._sides.on_their_way(ids), self._sides.letters(ids)
         repairs: list[Repair] = []
@@ -118,6 +120,13 @@ class Comparing:
                 repairs.append(mended)
         if repairs and mend is not None:
             mend(repairs)
+
+    def _confirmed(self, batch: Sequence[Difference], tally: Tally) -> list[Difference]:
+        """Metadata of other hashes may be equal all the same: ``1`` and ``1.0``."""
+        suspects = [found.wanted for found in batch if found.kind is Kind.OTHER_METADATA and found.wanted]
+        others = self._sides.other_metadata(suspects) if suspects else set()
+        tally.current += len(suspects) - len(others)
+        return [found for found in batch if found.kind is not Kind.OTHER_METADATA or found.id in others]
 
     def _repair(self, found: Difference, letter: Letter | None) -> Repair | Left:
         if found.kind is Kind.ORPHANED and self._keep_orphans:

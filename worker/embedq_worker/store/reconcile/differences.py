@@ -21,6 +21,8 @@ class Kind(StrEnum):
     """The source has a text, and no vector is stored."""
     STALE = "stale"
     """The vector that is stored is another text's."""
+    OTHER_METADATA = "other_metadata"
+    """The text's vector is stored, beside other metadata."""
     ORPHANED = "orphaned"
     """Vectors are stored, and the source has no text."""
 
@@ -33,7 +35,7 @@ class Left(StrEnum):
     DEAD = "dead"
     """This very text is a dead letter."""
     AHEAD = "ahead"
-    """What is stored has a higher version than the source gives."""
+    """What is stored has as high a version as the source gives, or a higher one."""
     KEPT = "kept"
     """It is an orphan, and orphans are to stay."""
 
@@ -60,8 +62,7 @@ class Difference(NamedTuple):
     def is_hollow(self) -> bool:
         """Whether the ledger says that this text is stored, and its rows are gone: until it forgets the text,
         whoever brings it is told that nothing changed."""
-        held = self.held
-        return held is not None and not held.is_deleted and held.content_hash == self.content_hash
+        return self.kind is Kind.MISSING and self.held is not None and not self.held.is_deleted
 
 
 class Repair(NamedTuple):
@@ -75,14 +76,16 @@ class Repair(NamedTuple):
     """The version whose text the ledger forgets first."""
 
 
-def difference(pair: Pair, digest: Digest) -> Difference | None:
-    """How an id differs; None where it does not."""
+def difference(pair: Pair, digest: Digest, *, with_metadata: bool = False) -> Difference | None:
+    """How an id differs; None where it does not. Of metadata the hashes are compared."""
     wanted, held = pair
     if wanted is None:
         is_gone = held is None or (held.is_deleted and held.is_whole)
         return None if is_gone or held is None else Difference(Kind.ORPHANED, held.id, None, held, b"")
     content_hash = digest(wanted.text)
     kind = _kind(held, content_hash)
+    if kind is None and with_metadata and held is not None and held.metadata_hash != wanted.metadata_hash:
+        kind = Kind.OTHER_METADATA
     return None if kind is None else Difference(kind, wanted.id, wanted, held, content_hash)
 
 

@@ -17,12 +17,15 @@ _json = msgspec.json.Encoder()
 def list_items(connection: Connection, items: Iterable[Item]) -> Source:
     """Put items into the session's temporary table; of an id that comes twice the last one counts.
 
-    Raises ``StoreError``, and what ``items`` raises.
+    Where no item has metadata, the source says nothing of them. Raises ``StoreError``, and what ``items``
+    raises.
     """
     with store_errors("the file's items were not put beside the collection"), connection.transaction():
         connection.execute(statement("make_listed"))
         with connection.cursor().copy(statement("copy_listed").rstrip(";")) as copy:
+            has_metadata = False
             for number, item in enumerate(items):
                 metadata = None if item.metadata is None else _json.encode(item.metadata).decode()
+                has_metadata = has_metadata or metadata is not None
                 copy.write_row((number, item.id, item.text, metadata, item.version))
-    return listed()
+    return listed(has_metadata=has_metadata)

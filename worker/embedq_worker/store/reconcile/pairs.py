@@ -20,6 +20,8 @@ class Wanted(NamedTuple):
     """JSON."""
     version: int | None
     """The caller's, of a collection of given versions."""
+    metadata_hash: int | None = None
+    """64 bits, of their JSON as Postgres writes it; without metadata that of an empty object."""
 
 
 class Held(NamedTuple):
@@ -33,6 +35,8 @@ class Held(NamedTuple):
     """Whether it is a tombstone."""
     is_whole: bool
     """Whether the table has the rows, or the vector, that the ledger says; of a tombstone, none."""
+    metadata_hash: int | None = None
+    """Likewise; None: its rows have several."""
 
 
 Pair = tuple[Wanted | None, Held | None]

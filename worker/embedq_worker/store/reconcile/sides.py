@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import msgspec
@@ -27,6 +27,7 @@ class _Payload(msgspec.Struct):
 
 
 _payload = msgspec.json.Decoder(_Payload)
+_decode = msgspec.json.Decoder().decode
 
 
 class Sides:
@@ -36,6 +37,8 @@ class Sides:
         self._connection = connection
         self._collection = collection
         self._source = source
+        self.compare_metadata = source.has_metadata and collection.is_managed
+        """Whether both have metadata."""
         self._id = {"collection_id": collection.id}
 
     def wanted(self) -> Iterator[Wanted]:
@@ -57,7 +60,8 @@ class Sides:
         """What ledger and table know. Raises ``StoreError``."""
         with store_errors("the ledger was not read"), self._connection.cursor("embedq_held") as cursor:
             cursor.itersize = _AT_ONCE
-            for row in cursor.execute(self._held_statement(), self._id):
+            asked = {**self._id, "wants_metadata": self.compare_metadata}
+            for row in cursor.execute(self._held_statement(), asked):
                 yield Held._make(row)
 
     def count(self) -> int:
@@ -78,6 +82,16 @@ class Sides:
         with store_errors("the dead letters were not read"):
             found = self._connection.execute(statement("newest_letters"), wanted).fetchall()
         return {item_id: Letter(version, _text(payload)) for item_id, version, payload in found}
+
+    def other_metadata(self, wanted: Sequence[Wanted]) -> set[str]:
+        """The ids of those whose rows have other metadata than the source. Raises ``StoreError``."""
+        asked = {
+            "ids": [each.id for each in wanted],
+            "metadata": [_carried(each.metadata) for each in wanted],
+        }
+        other = sql.SQL(statement("other_metadata")).format(table=self._collection.table)
+        with store_errors("the metadata were not compared"):
+            return {str(item_id) for (item_id,) in self._connection.execute(other, asked)}
 
     @contextmanager
     def _names(self) -> Iterator[None]:
@@ -110,6 +124,16 @@ def at_one_moment(connection: Connection) -> Iterator[None]:
     connection.isolation_level, connection.read_only = IsolationLevel.REPEATABLE_READ, True
     with store_errors("nothing was compared"), connection.transaction():
         yield
+
+
+def _carried(metadata: str | None) -> str:
+    """As messages carry them: what these do not, such as each digit of a long fraction, is never stored, and
+    would differ for ever. None of them is the same as nothing in them."""
+    try:
+        carried = None if metadata is None else _decode(metadata)
+    except (msgspec.DecodeError, RecursionError):  # its item becomes a dead letter
+        return metadata or "{}"
+    return "{}" if carried is None else msgspec.json.encode(carried).decode()
 
 
 def _text(payload: str | None) -> str | None:

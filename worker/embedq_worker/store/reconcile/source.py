@@ -17,10 +17,15 @@ _COLUMNS = {"id", "text", "metadata", "version"}
 
 
 class Source:
-    """A query's rows. ``is_narrow``: in it, names without a schema are Postgres' own."""
+    """A query's rows.
+
+    ``is_narrow``: in it, names without a schema are Postgres' own. ``has_metadata``: whether it says what an
+    item's metadata are, if only that there are none.
+    """
 
     def __init__(self, query: sql.Composable, columns: set[str], *, is_narrow: bool = False) -> None:
         self.is_narrow = is_narrow
+        self.has_metadata = "metadata" in columns
         optional = {
             "source_metadata": sql.SQL("source.metadata::jsonb::text"),
             "source_version": sql.SQL("source.version::bigint"),
@@ -30,7 +35,7 @@ class Source:
             for column, form in optional.items()
         }
         self.rows = sql.SQL(template("source_rows")).format(source_query=query, **chosen)
-        """Id, text, metadata as JSON and version, in byte order of the ids."""
+        """Id, text, metadata as JSON, version and the metadata's hash, in byte order of the ids."""
 
 
 def queried(connection: Connection, query: str) -> Source:
@@ -69,10 +74,10 @@ def watched(connection: Connection, collection: Collection) -> Source:
     return Source(sql.SQL(query), _COLUMNS - {"version"}, is_narrow=True)
 
 
-def listed() -> Source:
-    """What ``Listing`` has put into the session's temporary table."""
+def listed(*, has_metadata: bool) -> Source:
+    """What ``list_items`` has put into the session's temporary table."""
     query = sql.SQL(statement("listed").rstrip(";"))
-    return Source(query, _COLUMNS)
+    return Source(query, _COLUMNS if has_metadata else _COLUMNS - {"metadata"})
 
 
 @contextmanager
