@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from click.testing import CliRunner
 
+from embedq_worker.engine.work import content_hash
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.connections import Connection
 from tests.support.reconciling import NONE, OUTBOX, add_row, bury, found, put, reconcile, store
@@ -146,6 +147,19 @@ def test_metadata_are_compared_as_they_are_stored(
         said
         == f"docs: of {counted['wanted']} ids in the source, {counted['wanted']} are stored as they are\n"
     )
+
+
+def test_what_can_be_no_item_is_left(
+    command_line: CliRunner, products: Connection, plain_docs: Collection
+) -> None:
+    """Enqueued it would be a dead letter each time, or too long for an index."""
+    long = "".join(content_hash(str(number)).hex() for number in range(50))
+    put(products, **{"": "no id", "x" * 513: "a text", long: "a text", "y": "long" * (1 << 18) + "."})
+    put(products, fits="text")
+    store(products, plain_docs, "y", "short")
+    counted = {"wanted": 5, "current": 0, "missing": 1, "unfit": 4, "enqueued": 1}
+    assert found(reconcile(command_line, "--yes", "--json")) == NONE | counted
+    assert "  4 that can be no items: " in reconcile(command_line, "--dry-run").stdout
 
 
 @pytest.mark.usefixtures("plain_docs")

@@ -14,7 +14,7 @@ from embedq_worker.store.connections import Connection
 QUERY = ("--query", "SELECT sku AS id, name AS text, about AS metadata FROM product")
 OUTBOX = "SELECT id, version, text, metadata, is_bulk, source FROM embedq.outbox ORDER BY id, version"
 NONE = dict.fromkeys(
-    ("missing", "stale", "other_metadata", "orphaned", "kept", "on_its_way", "dead", "ahead"), 0
+    ("missing", "stale", "other_metadata", "orphaned", "kept", "on_its_way", "dead", "unfit", "ahead"), 0
 )
 METADATA = '{"lang": "en"}'
 """Of every product."""

@@ -121,6 +121,22 @@ def test_what_mends_it(
     assert repair(differing(wanted, held), letter, "clock", content_hash) == mended
 
 
+@pytest.mark.parametrize(
+    ("wanted", "is_fit"),
+    [
+        (want("x" * 512), True),
+        (want("x" * 513), False),
+        (want(""), False),
+        (want(text="é" * (1 << 19)), True),
+        (want(text="é" * (1 << 19) + "."), False),
+    ],
+)
+def test_what_can_be_no_item_is_left(wanted: Wanted, is_fit: bool) -> None:
+    """Its dead letter would not be known again: the id is cut there, or the text left out."""
+    mended = repair(differing(wanted, None), None, "clock", content_hash)
+    assert mended is Left.UNFIT if not is_fit else isinstance(mended, Repair)
+
+
 @pytest.mark.parametrize(("version", "passes"), [(6, True), (5, False)])
 def test_other_metadata_alone_are_mended(version: int, passes: bool) -> None:
     """The ledger goes on knowing the text, so that nothing is paid."""

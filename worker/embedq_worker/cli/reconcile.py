@@ -186,6 +186,7 @@ def _lines(said: Said) -> Iterator[str]:
         "not in the source, and kept": said.kept,
         "on their way, in the outbox": said.on_its_way,
         f"dead letters: see `embedq dead-letters list --collection {said.collection}`": said.dead,
+        "that can be no items: an id is empty or above 512 characters, or a text above 1 MiB": said.unfit,
         "stored with as high a version as the source gives, or a higher one": said.ahead,
     }
     yield from (f"  {count:,} {what}" for what, count in counts.items() if count)

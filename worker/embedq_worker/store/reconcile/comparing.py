@@ -47,6 +47,8 @@ class Tally(msgspec.Struct):
     """They differ, and wait in the outbox."""
     dead: int = 0
     """They differ, and the source's text is a dead letter."""
+    unfit: int = 0
+    """They are missing or stale, and can be no items."""
     ahead: int = 0
     """They differ, and are stored with as high a version as the source gives, or a higher one."""
     kept: int = 0

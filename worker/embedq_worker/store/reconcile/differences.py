@@ -6,7 +6,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import NamedTuple
 
-from embedq.contract import Versions
+from embedq.contract import MAX_ID_LENGTH, MAX_MESSAGE_BYTES, Versions
 from embedq_worker.errors import SourceError
 from embedq_worker.store.reconcile.pairs import Held, Pair, Wanted
 
@@ -34,6 +34,8 @@ class Left(StrEnum):
     """It waits in the outbox."""
     DEAD = "dead"
     """This very text is a dead letter."""
+    UNFIT = "unfit"
+    """No item can be so: its id is empty or too long, or no message holds its text."""
     AHEAD = "ahead"
     """What is stored has as high a version as the source gives, or a higher one."""
     KEPT = "kept"
@@ -105,6 +107,8 @@ def repair(found: Difference, letter: Letter | None, versions: Versions, digest:
     """
     if letter is not None and _has_died(found, letter, digest):
         return Left.DEAD
+    if found.wanted is not None and not _is_fit(found.wanted):
+        return Left.UNFIT
     version = _next_version(found, letter)
     if versions == "given" and found.wanted is not None:
         version = _given_version(found.wanted)
@@ -124,6 +128,11 @@ def _held_version(found: Difference) -> int:
 def _has_died(found: Difference, letter: Letter, digest: Digest) -> bool:
     is_newer = found.held is None or letter.version > _held_version(found)
     return is_newer and letter.text is not None and digest(letter.text) == found.content_hash
+
+
+def _is_fit(wanted: Wanted) -> bool:
+    """Whether it can be an item. If not, its dead letter would lack the text, or a part of the id."""
+    return 0 < len(wanted.id) <= MAX_ID_LENGTH and len(wanted.text.encode()) <= MAX_MESSAGE_BYTES
 
 
 def _next_version(found: Difference, letter: Letter | None) -> int:
