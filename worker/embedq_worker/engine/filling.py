@@ -139,7 +139,7 @@ class Filling:
         elif shadow is None or shadow.generation != generation:  # this worker does not have the model
             job.settle(Outcome.SUPERSEDED)
         else:
-            waiting = _Rows(self, job, generation, len(rows))
+            waiting = _Rows(job, generation, len(rows))
             for row in rows:
                 self._ask_row(shadow, row, waiting)
 
@@ -184,10 +184,9 @@ class Filling:
 class _Rows:
     """The rows of one id that wait; the worst that becomes of one is what became of the id."""
 
-    __slots__ = ("_missing", "_outcomes", "filling", "generation", "job")
+    __slots__ = ("_missing", "_outcomes", "generation", "job")
 
-    def __init__(self, filling: Filling, job: RunningJob, generation: int, missing: int) -> None:
-        self.filling = filling
+    def __init__(self, job: RunningJob, generation: int, missing: int) -> None:
         self.job = job
         self.generation = generation
         """Whose vectors they wait for."""
