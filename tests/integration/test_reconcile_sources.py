@@ -78,8 +78,9 @@ def test_a_file_is_a_source(
     counted = {"wanted": 1, "current": 1, "on_its_way": 2, "enqueued": 0}
     assert found(reconcile(command_line, "--yes", "--json", source=source)) == NONE | counted
 
-    file.write_text('{"id": "a", "text": 1}\n')
-    assert "1 bad lines" in reconcile(command_line, "--yes", source=source, code=1).stderr
+    bad = [{"id": "a", "text": 1}, {"id": "a", "text": "\0"}, {"id": "b", "text": " "}]
+    file.write_text("\n".join(map(json.dumps, bad)))  # the last one is blank: it counts as not there
+    assert "2 bad lines" in reconcile(command_line, "--yes", source=source, code=1).stderr
 
 
 def test_the_table_that_it_follows_is_the_source(

@@ -13,7 +13,7 @@ from embedq.cli.progress import Advance, progress
 from embedq.cli.sources.opening import open_source
 from embedq.cli.sources.options import Asked
 from embedq.cli.sources.source import Source as Rows
-from embedq.contract import Item
+from embedq.contract import Item, check_item
 from embedq.errors import BrokerUnavailable, InvalidItem
 from embedq.items import read_item
 from embedq_worker.cli.session import open_broker, open_database
@@ -168,7 +168,10 @@ def _listed(connection: Connection, file: str) -> Source:
 def _items(rows: Rows, advance: Advance) -> Iterator[Item]:
     for number, row in enumerate(rows, 1):
         try:
-            yield read_item(row)
+            item = read_item(row)
+            if item.text and not item.text.isspace():
+                check_item(item)
+            yield item
         except InvalidItem as error:
             rows.reject(error)
         if number % _STEP == 0:
