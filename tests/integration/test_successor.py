@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
+from embedq_sql import template
 from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict
 from embedq_worker.store import successor
@@ -310,3 +311,22 @@ def test_rights_on_the_column_are_on_the_new_one(connection: Connection, docs: C
     finally:
         connection.execute("DROP OWNED BY narrow_reader")
         connection.execute("DROP ROLE narrow_reader")
+
+
+def test_a_page_to_fill_reads_its_own_letters(connection: Connection, docs: Collection) -> None:
+    """However many there are: they are looked for by the rows' ids."""
+    moving_ = start(connection, docs.name, NEW)
+    connection.execute(
+        "INSERT INTO embedq.dead_letter (collection, item_id, version, class, code, attempts)"
+        " SELECT 'docs', n, 1, 'successor', 'too_long', 1 FROM generate_series(2, 5000) AS n"
+    )
+    connection.execute("UPDATE docs SET updated_at = now() - interval '1 minute'")
+    connection.execute("ANALYZE")
+    assert moving_.shadow is not None
+    page = sql.SQL(template("list_unfilled")).format(
+        table=moving_.table, shadow=sql.Identifier(moving_.shadow.column_name)
+    )
+    asked = {"after": None, "limit": 256, "young": 3.0, "collection": "docs", "since": "2000-01-01"}
+    assert connection.execute(page, asked).fetchall() == [("1", 1)]
+    plan = connection.execute(sql.SQL("EXPLAIN ") + page, asked).fetchall()
+    assert "Seq Scan on dead_letter" not in str(plan)

@@ -138,9 +138,9 @@ class Filling:
             "since": self._since,
         }
         with store_errors(f"the rows of collection {self._collection.name!r} were not read"):
-            return [
-                (str(item_id), int(size)) for item_id, size in self._connection.execute(self._page, named)
-            ]
+            # Planned anew: a plan for any place would begin at the first row each time.
+            found = self._connection.execute(self._page, named, prepare=False)
+            return [(str(item_id), int(size)) for item_id, size in found]
 
     def _wait_for_room(self) -> None:
         say_at = time.monotonic() + _NO_ROOM
