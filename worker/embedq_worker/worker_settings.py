@@ -70,8 +70,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     140 MB as numbers. Too low refuses good answers for ever; too high lets a broken server fill memory."""
 
     retry_time: Seconds = 60.0
-    """Seconds that transient failures of one batch are retried as a whole, or until others are answered and it
-    fails twice more; then in halves, so that one text does not hold up its neighbours. Default 60. Too low
+    """Seconds that transient failures of one batch are retried as a whole, or until others are answered and
+    it fails twice more; then in halves, so that one text does not hold up its neighbours. Default 60. Too low
     makes many small calls of a bad minute; too high keeps neighbours of a text that breaks the service
     waiting."""
 
