@@ -81,13 +81,13 @@ class Address:
     @property
     def master(self) -> dict[str, Any]:
         """Of Sentinel's master: its ``service_name``, database, user and password."""
-        last = urlsplit(self._url.rpartition(";")[2])
+        hosts = self._hosts()
+        first, last = urlsplit(hosts[0]), urlsplit(hosts[-1])
         name = dict(parse_qsl(last.query)).get("master_name")
         if not name:
             raise ConfigurationError(
                 "the broker URL names no master: add it, as in sentinel://host:26379/0?master_name=mymaster"
             )
-        first = urlsplit(self._url.partition(";")[0])
         secrets = {"username": first.username, "password": first.password}
         given = {word: unquote(value) for word, value in secrets.items() if value}
         return {"service_name": name, "db": _database(last.path.strip("/")), **given}

@@ -75,9 +75,10 @@ def facts(arguments: dict[str, Any]) -> dict[str, Any]:
     return found | tls
 
 
-def test_sentinels() -> None:
+@pytest.mark.parametrize("second", ["sentinel://two", "two:26379"])
+def test_sentinels(second: str) -> None:
     """Several hosts, each with its port, and the master's name, database and password."""
-    address = Address("sentinel://:s%40cret@one:1;sentinel://two/2?master_name=mymaster")
+    address = Address(f"sentinel://:s%40cret@one:1;{second}/2?master_name=mymaster")
 
     assert address.sentinels == [("one", 1), ("two", 26379)]
     assert address.master == {"service_name": "mymaster", "db": 2, "password": "s@cret"}
