@@ -144,6 +144,21 @@ class Pipeline:
         writing = self._writes.is_busy or self._stranded or self.filling.is_busy
         return self.is_dropped and not (waiting or writing)
 
+    def withdraw(self) -> None:
+        """Let go of the arrivals whose jobs were released."""
+        self._admission.withdraw()
+
+    def take(self, item: RunningItem) -> None:
+        """Take an item that keeps the contract's rules."""
+        if not is_key(item.id, self.collection.key_type):
+            self._dead(item, cause="row", code="22P02")  # what Postgres says of a text that is no such value
+        elif item.text is None:
+            self._writes.add(item, Change.DELETE)
+        elif self.collection.on_too_long == "error" and self._too_long(item.text):
+            self._dead(item, cause="text", code="too_long")
+        else:
+            self._admission.add(item)
+
     @property
     def _all_embeddings(self) -> list[Embeddings]:
         return [self._embeddings, *self._former]
@@ -164,21 +179,6 @@ class Pipeline:
             refused=self._refused_by_the_service,
             shadowing=shadowing,
         )
-
-    def withdraw(self) -> None:
-        """Let go of the arrivals whose jobs were released."""
-        self._admission.withdraw()
-
-    def take(self, item: RunningItem) -> None:
-        """Take an item that keeps the contract's rules."""
-        if not is_key(item.id, self.collection.key_type):
-            self._dead(item, cause="row", code="22P02")  # what Postgres says of a text that is no such value
-        elif item.text is None:
-            self._writes.add(item, Change.DELETE)
-        elif self.collection.on_too_long == "error" and self._too_long(item.text):
-            self._dead(item, cause="text", code="too_long")
-        else:
-            self._admission.add(item)
 
     def _too_long(self, text: str) -> bool:
         limit = self._model.max_chars_alone
