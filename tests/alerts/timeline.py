@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 INTERVAL = 5
 UP = 'up{job="embedq",instance="a:9100"}'
 """Of a worker that answers; held where it plays no part, as there is an alert without any."""
+STARTED = 'process_start_time_seconds{job="embedq",instance="a:9100"}'
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Timeline:
     """Nothing fires: all is well, or the trouble is too young or too small."""
     fires: int
     over: int | None
-    """It fires no more. None: it does so only by a person's hand."""
+    """It fires no more. None: another timeline of it shows when."""
     also: tuple[str, ...] = ()
     """Other alerts that fire then."""
     labels: Mapping[str, str] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.alerts.timeline import UP, Timeline, counted, held, switched
+from tests.alerts.timeline import UP, Timeline, counted, held, switched, then
 
 _OVERDUE = 'embedq_drift_overdue_seconds{instance="a:9100",model="m"}'
 
@@ -16,21 +16,21 @@ TIMELINES = (
     ),
     Timeline(
         "EmbedqDriftUnchecked",
-        {UP: held(1, 3000), _OVERDUE: counted(86_000, 5, 3000)},
-        well=1290,
-        fires=1310,
-        over=None,
+        {UP: held(1, 1200), _OVERDUE: then(counted(86_345, 5, 1000), held(0, 200))},
+        well=950,
+        fires=975,
+        over=1005,
         labels={"model": "m"},
     ),
     Timeline(  # it is paused, and has an alert of its own
         "EmbedqModelPaused",
         {
-            UP: held(1, 3000),
-            _OVERDUE: counted(90_000, 5, 3000),
-            'embedq_fleet_paused{instance="a:9100",model="m",reason="key"}': held(1, 3000),
+            UP: held(1, 1000),
+            _OVERDUE: held(90_000, 1000),
+            'embedq_fleet_paused{instance="a:9100",model="m",reason="key"}': held(1, 1000),
         },
         well=5,
-        fires=1500,
+        fires=910,
         over=None,
     ),
 )

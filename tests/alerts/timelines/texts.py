@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tests.alerts.timeline import UP, Timeline, appeared, burst, counted, held, switched, then
+from tests.alerts.timeline import STARTED, UP, Timeline, appeared, burst, counted, held, switched, then
 
 _STORED = 'embedq_items_total{instance="a:9100",collection="docs",lane="bulk",outcome="stored"}'
 _DEAD = 'embedq_items_total{instance="a:9100",collection="docs",lane="bulk",outcome="dead"}'
 _LETTERS = 'embedq_dead_letters_total{instance="a:9100",collection="docs",cause="text"}'
-_EMPTIED = 'embedq_redis_emptied_total{instance="a:9100"}'
+_EMPTIED = 'embedq_redis_emptied_total{job="embedq",instance="a:9100"}'
 
 TIMELINES = (
     Timeline(
@@ -54,7 +54,7 @@ TIMELINES = (
         },
         well=55,
         fires=70,
-        over=700,
+        over=None,
         also=("EmbedqDeadLetters",),
         labels={"collection": "docs"},
     ),
@@ -68,7 +68,7 @@ TIMELINES = (
         },
         well=55,
         fires=70,
-        over=700,
+        over=None,
     ),
     Timeline(
         "EmbedqQueueStalled",
@@ -133,12 +133,20 @@ TIMELINES = (
         fires=70,
         over=680,
     ),
+    Timeline(  # long ago, to a Prometheus that is new
+        "EmbedqNoWorkers",
+        {UP: then(held(1, 60), held(0, 600)), STARTED: held(-9000, 60), _EMPTIED: held(1, 60)},
+        well=55,
+        fires=95,
+        over=None,
+        also=("EmbedqWorkerDown",),
+    ),
     Timeline(  # by a process that found it so as it started
         "EmbedqRedisEmptied",
-        {UP: held(1, 900), _EMPTIED: appeared(1)},
+        {UP: held(1, 900), STARTED: then("_x12", held(58, 1200)), _EMPTIED: appeared(1)},
         well=55,
         fires=70,
-        over=680,
+        over=None,
     ),
     Timeline(
         "EmbedqSuspectsWait",

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from tests.alerts.timeline import UP, Timeline, appeared, burst, held, switched, then
+from tests.alerts.timeline import STARTED, UP, Timeline, appeared, burst, held, switched, then
 
 _OTHER_UP = 'up{job="embedq",instance="b:9100"}'
-_TAKEN_OVER = 'embedq_taken_over_messages_total{instance="a:9100"}'
+_TAKEN_OVER = 'embedq_taken_over_messages_total{job="embedq",instance="a:9100"}'
 
 TIMELINES = (
     Timeline(
@@ -44,18 +44,16 @@ TIMELINES = (
     ),
     Timeline(  # by a process that had done so before anybody asked it
         "EmbedqWorkerLost",
-        {UP: held(1, 600), _TAKEN_OVER: appeared(7)},
+        {UP: held(1, 600), STARTED: then("_x12", held(58, 1200)), _TAKEN_OVER: appeared(7)},
         well=55,
         fires=65,
-        over=365,
+        over=None,
     ),
     Timeline(
         "EmbedqWorkerRestarts",
         {
             UP: held(1, 2000),
-            'process_start_time_seconds{job="embedq",instance="a:9100"}': then(
-                held(1, 60), held(70, 60), held(130, 60), held(190, 1500)
-            ),
+            STARTED: then(held(1, 60), held(70, 60), held(130, 60), held(190, 1500)),
         },
         well=175,
         fires=185,
