@@ -10,11 +10,14 @@ LIMITS_ARGS ?=
 STACK_LINES ?=
 MIGRATION_ARGS ?=
 OUTBOX_ARGS ?=
+QUERIES_ARGS ?=
 RELIABILITY_ARGS ?=
 SQL_ARGS ?=
 STATUS_ARGS ?=
 SIMULATE_ARGS ?=
 CHAOS_ARGS ?=
+ALERTS_ARGS ?=
+WATCH_ARGS ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo stack test lint alerts chaos chaos-outbox bench bench-import bench-limits bench-memory bench-migration bench-outbox bench-queries bench-reliability bench-sql bench-status bench-watch screenshots simulate docs constraints clean
@@ -44,8 +47,8 @@ chaos: .venv/installed-dev ## Kill, stop, cut off and lie to real workers, then 
 chaos-outbox: .venv/installed-dev ## Kill workers and empty Redis under transactions that enqueue; CHAOS_TRANSACTIONS, _SEED
 	@$(BIN)/python -m tests.chaos.outbox $(CHAOS_ARGS)
 
-alerts: .venv/installed-dev ## Cause every failure and see that an alert tells of it; needs prometheus
-	@$(BIN)/python -m tests.alerts
+alerts: .venv/installed-dev ## Cause every failure and see that an alert tells of it; ALERTS_ARGS=--help; needs prometheus
+	@$(BIN)/python -m tests.alerts $(ALERTS_ARGS)
 
 bench: .venv/installed-dev ## Measure texts a second and CPU a text against the floor
 	@$(BIN)/python -m tests.bench.run

@@ -1,4 +1,4 @@
-"""Each failure that the chaos harness causes: the metric that moves, and the alert that a person gets.
+"""Each failure that is caused on purpose: the metric that moves, and the alert that a person gets.
 
 The API's failures are caused with a model each, all at once. What a client gets right vectors of all the same
 is no failure for a person: then a metric moves and nobody is told, and ``why`` says so.
@@ -30,6 +30,8 @@ class ApiFailure:
     """Why no alert."""
     marker: str | None = None
     """Only texts with it are refused."""
+    share: float = 1.0
+    """Of the calls that fail so."""
 
     @property
     def model(self) -> str:
@@ -51,13 +53,17 @@ class ApiFailure:
 
 @dataclass(frozen=True)
 class Deed:
-    """One of the installation: a deed of the chaos harness, which lasts here where it is over there."""
+    """One of the installation, done by ``deeds``. Several rows of one name: it is told by several alerts."""
 
     name: str
     metric: str
     """What grows."""
     alert: str
     labels: Mapping[str, str] = field(default_factory=dict)
+    collection: str = ""
+    """The one, with a model of the same name, that it befalls alone."""
+    within: float = WITHIN
+    """Seconds to the alert; more where the rule itself has longer patience."""
 
 
 _USABLE = "the client takes the right vectors out of it"
@@ -69,6 +75,7 @@ API_FAILURES = (
     ),
     ApiFailure(faults.Status(status=500), "failed", name="status500"),
     ApiFailure(faults.Status(status=503), "failed", name="status503"),
+    ApiFailure(faults.Status(status=500), "failed", "EmbedqCallsFail", name="nowandthen", share=0.3),
     ApiFailure(faults.Hang(), "", "EmbedqModelSilent"),
     ApiFailure(faults.Reset(), "failed"),
     ApiFailure(faults.CutBody(), "failed"),
@@ -97,7 +104,13 @@ API_FAILURES = (
     ApiFailure(faults.Floats(), "answered", None, why=_USABLE),
 )
 
+_THRIFT = {"scope": "collection", "name": "thrift"}
+_MONEY = {"scope": "collection", "name": "money"}
+_BACKLOG = {"collection": "backlog", "lane": "live"}
+
 DEEDS = (
+    # First: its alert stays for ten minutes.
+    Deed("emptied", "sum(embedq_redis_emptied_total)", "EmbedqRedisEmptied"),
     Deed(
         "cut broker",
         'sum(embedq_server_errors_total{server="redis"})',
@@ -111,7 +124,86 @@ DEEDS = (
         {"server": "postgres"},
     ),
     Deed("kill", "sum(embedq_taken_over_messages_total)", "EmbedqWorkerLost"),
+    Deed(
+        "kill again",
+        'max(changes(process_start_time_seconds{job="embedq"}[10m]))',
+        "EmbedqWorkerRestarts",
+    ),
     Deed("stop", "-sum(up)", "EmbedqWorkerDown"),
+    Deed("stop all", "-sum(up)", "EmbedqNoWorkers"),
     Deed("valkey", 'max(embedq_outage{server="redis"})', "EmbedqRedisAway"),
     Deed("postgres", 'max(embedq_outage{server="postgres"})', "EmbedqPostgresAway"),
+    Deed(
+        "bad sender",
+        'sum(embedq_dead_letters_total{collection="sender"})',
+        "EmbedqManyDeadLetters",
+        {"collection": "sender"},
+        collection="sender",
+    ),
+    Deed(
+        "most spent",
+        'max(embedq_fleet_budget_tokens{scope="collection",name="thrift"})',
+        "EmbedqBudgetNearlySpent",
+        _THRIFT,
+        collection="thrift",
+    ),
+    Deed(
+        "all spent",
+        'max(embedq_fleet_budget_spent{scope="collection",name="money"})',
+        "EmbedqBudgetSpent",
+        _MONEY,
+        collection="money",
+    ),
+    Deed(
+        "other model",
+        'max(embedq_drift_distance{model="drifter"})',
+        "EmbedqModelDrifts",
+        {"model": "drifter"},
+        collection="drifter",
+    ),
+    Deed(
+        "triggers off",
+        'max(embedq_fleet_watch_amiss{collection="watched"})',
+        "EmbedqWatchAmiss",
+        {"collection": "watched"},
+        collection="watched",
+    ),
+    Deed(
+        "slow writes",
+        'sum(embedq_write_seconds_count) - sum(embedq_write_seconds_bucket{le="5.0"})',
+        "EmbedqWritesSlow",
+        within=240,
+    ),
+    # A queue that a paused model fills.
+    Deed(
+        "backlog",
+        'max(embedq_fleet_outbox_oldest_seconds{collection="backlog"})',
+        "EmbedqOutboxOld",
+        _BACKLOG,
+        collection="backlog",
+        within=120,
+    ),
+    Deed(
+        "backlog",
+        'max(embedq_fleet_queued_messages{collection="backlog",lane="live"})',
+        "EmbedqQueueStalled",
+        _BACKLOG,
+        collection="backlog",
+        within=240,
+    ),
+    Deed(
+        "backlog",
+        'max(embedq_fleet_oldest_seconds{collection="backlog",lane="live"})',
+        "EmbedqQueueOld",
+        _BACKLOG,
+        collection="backlog",
+        within=420,
+    ),
 )
+
+NOT_CAUSED = {
+    "EmbedqWorkerNotReady": "a hub that stands still, or a drain of more than a minute, is a defect",
+    "EmbedqSuspectsWait": "it takes ten minutes, and a fleet of one worker that never has a free moment",
+    "EmbedqDriftUnchecked": "it takes a day",
+}
+"""Alerts without a row, and why. Their rules are tested over timelines, as all are."""

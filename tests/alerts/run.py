@@ -1,28 +1,24 @@
-"""One run: every failure is caused, watched, mended, and must be an alert in time and none afterwards."""
+"""One run: each failure is caused, watched, mended, and must be an alert in time and none afterwards."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 
 from tests.alerts import dashboard
-from tests.alerts.failures import DEEDS, WITHIN, Deed
+from tests.alerts.deeds import BEFORE, DOING
+from tests.alerts.failures import Deed
 from tests.alerts.scene import Scene
 from tests.alerts.watch import Observer, Watch
-from tests.bench.sampler import Sampler
 
 _SETTLE = 90.0
 """Seconds until all is well at the start."""
-_OVER = 420.0
-"""Seconds until the last alert is gone: rules look back for five minutes."""
+_OVER = 720.0
+"""Seconds until the last alert is gone: rules look back for up to ten minutes."""
 _SCRAPES = 30.0
 """Seconds for a few scrapes."""
-_CUT_EVERY = 10.0
-"""A cut is an alert when it comes again."""
-_CUT_AFTER = 500
-"""Bytes: in the middle of a message. A pool replaces a connection that is cut while idle without a word."""
 _QUIET = {
     "Alerts over time",
     "Budgets",  # none is set
@@ -62,15 +58,15 @@ class Report:
 
 
 def run(scene: Scene, say: Callable[[str], None]) -> Report:
-    """Cause everything that is in the table. ``say`` is told how far it is."""
+    """Cause all that the scene is for. ``say`` is told how far it is."""
     settle(scene)
     empty = empty_panels(scene)
     with Observer(scene.prometheus) as observer:
         say(f"all is well; the API fails in {len(scene.failures)} ways")
         fail_api(scene, observer)
-        for deed in DEEDS:
-            say(f"deed: {deed.name}")
-            do(scene, observer, deed)
+        for name, rows in groupby(scene.deeds, lambda deed: deed.name):
+            say(f"deed: {name}")
+            do(scene, observer, name, list(rows))
         say("waiting until no alert is left")
         observer.wait(observer.watches, lambda watch: watch.is_over, _OVER)
     _wait_for_none(scene)
@@ -81,7 +77,7 @@ def settle(scene: Scene) -> None:
     """Wait until every collection has rows and nothing is wrong. Raises ``AssertionError``."""
     stored = 'count(sum by (collection) (embedq_items_total{outcome="stored"}) > 0)'
     deadline = time.monotonic() + _SETTLE
-    while (scene.prometheus.value(stored) or 0) < len(scene.failures) or scene.prometheus.alerts():
+    while (scene.prometheus.value(stored) or 0) < len(scene.collections) or scene.prometheus.alerts():
         assert time.monotonic() < deadline, (
             f"all was not well within {_SETTLE:g} s: {scene.prometheus.alerts()}"
         )
@@ -95,26 +91,26 @@ def _wait_for_none(scene: Scene) -> None:
         time.sleep(0.5)
 
 
-def fail_api(scene: Scene, observer: Observer, seconds: float = WITHIN) -> list[Watch]:
+def fail_api(scene: Scene, observer: Observer) -> None:
     """Every failure of the API, each with a model of its own, all at once."""
     watches = [Watch(each.model, each.metric, each.alert, each.labels) for each in scene.failures]
     observer.begin(watches)
     scene.spoil()
-    observer.wait(watches, lambda watch: watch.is_told, seconds)
+    observer.wait(watches, lambda watch: watch.is_told, max((each.within for each in watches), default=0))
     scene.mend()
     observer.mended(watches)
-    return watches
 
 
-def do(scene: Scene, observer: Observer, deed: Deed, seconds: float = WITHIN) -> Watch:
-    """One deed of the chaos harness, until its alert fires."""
-    watch = Watch(deed.name, deed.metric, deed.alert, deed.labels)
-    observer.begin([watch])
-    with done(scene, deed.name):
-        observer.wait([watch], lambda watch: watch.is_told, seconds)
-    observer.mended([watch])
+def do(scene: Scene, observer: Observer, name: str, rows: Sequence[Deed]) -> None:
+    """One deed, until all of its alerts fire."""
+    if (before := BEFORE.get(name)) is not None:
+        before(scene)
+    watches = [Watch(name, row.metric, row.alert, row.labels, row.within) for row in rows]
+    observer.begin(watches)
+    with DOING[name](scene):
+        observer.wait(watches, lambda watch: watch.is_told, max(each.within for each in watches))
+    observer.mended(watches)
     scene.crew.wait_until_ready()
-    return watch
 
 
 def empty_panels(scene: Scene) -> list[str]:
@@ -134,43 +130,14 @@ def _empty(scene: Scene) -> list[str]:
     )
 
 
-@contextmanager
-def done(scene: Scene, name: str) -> Iterator[None]:
-    """The deed of that name is done, and at the end undone."""
-    world = scene.world
-    match name:
-        case "kill":
-            scene.crew.kill(scene.crew.running()[0])
-            yield
-        case "stop":
-            member = scene.crew.running()[0]
-            scene.crew.stop(member)
-            yield
-            scene.crew.resume(member)
-        case "valkey":
-            world.stop_valkey(kill=True)
-            yield
-            world.start_valkey()
-        case "postgres":
-            world.stop_postgres()
-            yield
-            world.start_postgres()
-        case "cut broker" | "cut database":
-            proxy = world.broker_proxy if name == "cut broker" else world.database_proxy
-            with Sampler(_CUT_EVERY, lambda: proxy.cut_after(_CUT_AFTER)):
-                yield
-        case _:
-            raise ValueError(f"no such deed: {name}")
-
-
 def _wrong(watch: Watch) -> Iterator[str]:
     """What should have been otherwise."""
-    if watch.moved is None or watch.moved > WITHIN:
+    if watch.moved is None or watch.moved > watch.within:
         yield f"the metric did not move: {watch.metric}"
     if watch.alert is None:
         return
-    if watch.fired is None or watch.fired > WITHIN:
-        yield f"{watch.alert} did not fire within {WITHIN:g} s"
+    if watch.fired is None or watch.fired > watch.within:
+        yield f"{watch.alert} did not fire within {watch.within:g} s"
     if watch.over is None:
         yield f"{watch.alert} was not over within {_OVER:g} s"
     if any("error" in text or "<no value>" in text for text in watch.annotations.values()):

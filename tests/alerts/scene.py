@@ -1,4 +1,4 @@
-"""The installation that fails: a chaos world with a model and a collection for each failure of the API."""
+"""The installation that fails: a chaos world with a model and a collection for each failure that has one."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from types import TracebackType
 from typing import Self
 
 from embedq import Producer
-from embedq.errors import BrokerUnavailable
+from embedq.errors import BrokerUnavailable, RegistryError
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.embedded.process import free_port
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import create_collection
-from tests.alerts.failures import ApiFailure
+from tests.alerts.failures import ApiFailure, Deed
 from tests.alerts.prometheus import Prometheus
 from tests.bench.sampler import Sampler
 from tests.chaos.crew import Crew
@@ -41,12 +41,14 @@ class Scene:
     folder: Path
     program: str
     failures: Sequence[ApiFailure]
+    deeds: Sequence[Deed] = ()
     workers: int = 2
     every: int = 2
     """Seconds between two scrapes and two evaluations. A page takes up to one while a server is away."""
     _stack: ExitStack = field(default_factory=ExitStack)
     _numbers: Iterator[int] = field(default_factory=count)
     _is_spoilt: bool = False
+    _resting: set[str] = field(default_factory=set)
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
@@ -77,7 +79,9 @@ class Scene:
     def spoil(self) -> None:
         """Every failure of the API begins."""
         for failure in self.failures:
-            self.world.api.inject(failure.fault, model=failure.model, marker=failure.marker)
+            self.world.api.inject(
+                failure.fault, model=failure.model, marker=failure.marker, probability=failure.share
+            )
         self._is_spoilt = True
 
     def mend(self) -> None:
@@ -85,6 +89,21 @@ class Scene:
         self._is_spoilt = False
         self.world.api.reset()
         self.world.api.configure(latency=0.2, dimensions=DIMENSIONS)
+
+    def rest(self, collection: str) -> None:
+        """Send it nothing any more."""
+        self._resting.add(collection)
+
+    def load(self, items: int, collection: str | None = None) -> None:
+        """Enqueue so many items at once, for the first collection unless another is named."""
+        texts = ({"id": f"load-{number}", "text": f"text {number}"} for number in range(items))
+        self._producer.enqueue_many(collection or self.collections[0], texts)
+
+    @property
+    def collections(self) -> list[str]:
+        """The collections, each with a model of its name: those of the failures, and one that has none."""
+        named = [failure.model for failure in self.failures] + [deed.collection for deed in self.deeds]
+        return ["well", *dict.fromkeys(filter(None, named))]
 
     def _create(self) -> None:
         file = self.folder / "alerts.toml"
@@ -95,27 +114,27 @@ class Scene:
             "max_concurrency": 4,
         }
         lines = [f"{key} = {json.dumps(value)}" for key, value in facts.items()]
-        file.write_text(
-            "\n".join(line for failure in self.failures for line in (f"[models.{failure.model}]", *lines))
-        )
+        file.write_text("\n".join(line for name in self.collections for line in (f"[models.{name}]", *lines)))
         self._environment = self.world.environment | {"EMBEDQ_CONFIG": str(file)}
-        settings = Settings.from_environment(self._environment)
+        self.settings = settings = Settings.from_environment(self._environment)
         with open_database(settings) as connection, open_broker(settings) as broker:
-            for failure in self.failures:
-                model = settings.catalogue.usable(failure.model)
-                create_collection(connection, name=failure.model, model=model)
+            for name in self.collections:
+                create_collection(connection, name=name, model=settings.catalogue.usable(name))
             publish(connection, broker, settings)
 
     def _feed(self) -> None:
         """One message for each collection."""
-        for failure in self.failures:
+        marked = {failure.model for failure in self.failures if failure.marker} if self._is_spoilt else set()
+        for name in self.collections:
+            if name in self._resting:
+                continue
             number = next(self._numbers)
-            mark = MARKER if failure.marker and self._is_spoilt else ""
+            mark = MARKER if name in marked else ""
             items = [
                 {"id": f"{number}-{each}", "text": f"text {number}-{each} {mark if each == 0 else ''}"}
                 for each in range(_ITEMS)
             ]
             try:
-                self._producer.enqueue_many(failure.model, items)
-            except BrokerUnavailable:
+                self._producer.enqueue_many(name, items)
+            except (BrokerUnavailable, RegistryError):  # away, or just emptied
                 return

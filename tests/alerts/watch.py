@@ -8,10 +8,13 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
+from tests.alerts.failures import WITHIN
 from tests.alerts.prometheus import Alert, Prometheus
 from tests.bench.sampler import Sampler
 
 _LOOK_EVERY = 0.25
+_GONE = 20.0
+"""Seconds until a worker that was just replaced is asked again."""
 
 
 @dataclass
@@ -23,6 +26,8 @@ class Watch:
     """A query with one number, which grows."""
     alert: str | None
     labels: Mapping[str, str]
+    within: float = WITHIN
+    """Seconds to the alert at most."""
     moved: float | None = None
     pending: float | None = None
     fired: float | None = None
@@ -78,11 +83,12 @@ class Observer:
         self._sampler.__exit__(kind, error, trace)
 
     def begin(self, watches: Iterable[Watch]) -> None:
-        """These failures begin now. Their alerts must not be there yet."""
-        alerts = self._prometheus.alerts()
+        """These failures begin now, once their alerts are not there: what was before may just have ended."""
         for watch in watches:
-            there = [alert for alert in alerts if watch.is_ours(alert)]
-            assert not there, f"{watch.name}: the alert is there before the failure: {there}"
+            deadline = time.monotonic() + _GONE
+            while there := [alert for alert in self._prometheus.alerts() if watch.is_ours(alert)]:
+                assert time.monotonic() < deadline, f"{watch.name}: the alert is there before it: {there}"
+                time.sleep(_LOOK_EVERY)
             watch.before = self._prometheus.value(watch.metric) or 0.0
             watch.began_at = time.monotonic()
             self.watches.append(watch)

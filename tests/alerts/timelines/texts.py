@@ -133,11 +133,17 @@ TIMELINES = (
         fires=70,
         over=680,
     ),
-    Timeline(  # long ago, to a Prometheus that is new
+    Timeline(  # neither is told of long ago, although a page was missed since
         "EmbedqNoWorkers",
-        {UP: then(held(1, 60), held(0, 600)), STARTED: held(-9000, 60), _EMPTIED: held(1, 60)},
-        well=55,
-        fires=95,
+        {
+            UP: then(held(1, 420), held(0, 100)),
+            STARTED: held(-9000, 500),
+            _EMPTIED: then(held(1, 60), "stale", held(1, 440)),
+            _LETTERS: then(held(9, 60), "stale", held(9, 440)),
+            _STORED: then(held(9, 60), "stale", held(9, 440)),
+        },
+        well=360,
+        fires=460,
         over=None,
         also=("EmbedqWorkerDown",),
     ),
