@@ -55,11 +55,11 @@ _SAMPLE = 50
     help="Rows a second to fill at most. Default: as the model's limits allow.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what it would take, and change nothing.")
-@click.option("--status", "step", flag_value="status", help="How far it is, and how results will change.")
-@click.option("--switch", "step", flag_value="switch", help="Fill what is left, then let searches use it.")
-@click.option("--undo", "step", flag_value="undo", help="Go back to the model before, as quickly.")
-@click.option("--finish", "step", flag_value="finish", help="Keep the new model, drop the vectors before.")
-@click.option("--abandon", "step", flag_value="abandon", help="Keep the old model, drop the new vectors.")
+@click.option("--status", is_flag=True, help="How far it is, and how results will change.")
+@click.option("--switch", is_flag=True, help="Fill what is left, then let searches use it.")
+@click.option("--undo", is_flag=True, help="Go back to the model before, as quickly.")
+@click.option("--finish", is_flag=True, help="Keep the new model, drop the vectors before.")
+@click.option("--abandon", is_flag=True, help="Keep the old model, drop the new vectors.")
 def migrate(
     name: str,
     model: str | None,
@@ -67,7 +67,7 @@ def migrate(
     vector_type: VectorType | None,
     rate: float | None,
     dry_run: bool,
-    step: str | None,
+    **steps: bool,
 ) -> None:
     """Move collection NAME to another model, while it is read and written.
 
@@ -76,8 +76,11 @@ def migrate(
     like. Then --status compares the two, --switch lets searches use the new one from one moment to the next,
     --undo goes back as quickly, and --finish ends it.
     """
+    step = _only(steps)
     if step is not None and (model or dimensions or vector_type or dry_run):
         raise click.UsageError(f"--{step} takes neither a model nor --dry-run")
+    if step in _FILLING_NOTHING and rate is not None:
+        raise click.UsageError(f"--{step} fills no rows, so it takes no --rate")
     if model is None and (dimensions or vector_type or dry_run):
         raise click.UsageError("give --model with --dimensions, --type and --dry-run")
     settings = Settings.from_environment()
@@ -241,6 +244,15 @@ _STEPS = {
     "finish": _Desk.finish,
     "abandon": _Desk.abandon,
 }
+_FILLING_NOTHING = ("status", "finish", "abandon")
+
+
+def _only(steps: dict[str, bool]) -> str | None:
+    """The step that is asked for, if any. Raises ``click.UsageError`` for more than one."""
+    asked = [step for step, is_asked in steps.items() if is_asked]
+    if len(asked) > 1:
+        raise click.UsageError(f"give one step at a time, not {' and '.join(f'--{step}' for step in asked)}")
+    return asked[0] if asked else None
 
 
 def _say_building() -> None:
