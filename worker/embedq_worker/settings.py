@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from embedq.address import checking_certificates
+from embedq.address import Address
 from embedq.contract import Lane
 from embedq.errors import ConfigurationError
 from embedq_worker.catalogue import Catalogue, load_catalogue
@@ -42,7 +42,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     broker_url: str = LOCAL_BROKER
     """``EMBEDQ_BROKER_URL``: Redis or Valkey, with ``rediss://`` over TLS: the server's certificate is
-    checked unless the URL says ``ssl_cert_reqs=none``. Default: a local one."""
+    checked unless the URL says ``ssl_cert_reqs=none``. The signs / ? # of a password are written %2F %3F %23.
+    Default: a local one."""
 
     database_url: str = LOCAL_DATABASE
     """``EMBEDQ_DATABASE_URL``: Postgres with pgvector. Default: the database that every local server has.
@@ -89,9 +90,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         given = {name: value for name, value in environ.items() if name.startswith("EMBEDQ_") and value}
         worker, catalogue = _read_file(given.get("EMBEDQ_CONFIG"))
         return cls(
-            broker_url=checking_certificates(
-                _url(given, "EMBEDQ_BROKER_URL", LOCAL_BROKER, ("redis", "rediss"))
-            ),
+            broker_url=Address(_url(given, "EMBEDQ_BROKER_URL", LOCAL_BROKER, ("redis", "rediss"))).for_kombu,
             database_url=_url(given, "EMBEDQ_DATABASE_URL", LOCAL_DATABASE, ("postgresql", "postgres")),
             api_base_url=_base_url(given.get("EMBEDQ_API_BASE_URL", AIMLAPI), "EMBEDQ_API_BASE_URL"),
             api_key=_api_key(given),
