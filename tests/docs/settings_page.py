@@ -84,7 +84,12 @@ def _variables() -> dict[str, str]:
 def _keys(owner: type[Any], names: list[str]) -> dict[str, str]:
     said = field_docs(owner)
     fields = {field.name: field for field in msgspec.structs.fields(owner)}
-    return {name: _with_default(said[name], fields[name]) for name in names}
+    return {name: _in_toml(_with_default(said[name], fields[name])) for name in names}
+
+
+def _in_toml(text: str) -> str:
+    """TOML has no None: a key is there or not."""
+    return re.sub(r"\bNone\b", "left out", text)
 
 
 def _with_default(text: str, field: msgspec.structs.FieldInfo) -> str:
