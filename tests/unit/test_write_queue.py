@@ -18,9 +18,10 @@ from hypothesis import strategies as st
 
 from embedq_worker.engine import burial_queue, steady
 from embedq_worker.engine.burial_queue import BurialQueue
+from embedq_worker.engine.rivals import rivals
 from embedq_worker.engine.summary import Summary, causes
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, content_hash
-from embedq_worker.engine.write_queue import MAX_ROWS, Change, WriteQueue, rivals
+from embedq_worker.engine.write_queue import MAX_ROWS, Change, WriteQueue
 from embedq_worker.errors import CollectionGone, RowRefused
 from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collection import Layout

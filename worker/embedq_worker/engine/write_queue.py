@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum, auto
 from itertools import chain
 
-import msgspec
-
 from embedq_worker.engine.insisting import insist
+from embedq_worker.engine.rivals import Rivals, rivals, row_of, spans_of, suspected
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome, RunningItem
 from embedq_worker.errors import CollectionGone, CollectionMoved, RowRefused, RowsLocked
@@ -22,7 +21,7 @@ from embedq_worker.metrics.writes import ROWS, WRITE_TIME
 from embedq_worker.store.outage import Outage
 from embedq_worker.store.rows import Row
 from embedq_worker.store.writer import Writer
-from embedq_worker.tracing import TRACES, Span
+from embedq_worker.tracing import TRACES
 
 logger = get_logger(__name__)
 
@@ -32,8 +31,6 @@ WRITERS = 2
 """Transactions at a time: one lands its rows while the other commits. Both lock in id order."""
 _LOCKED_AGAIN = 1.0
 """Seconds after which a row is tried again that somebody's transaction has locked."""
-Rivals = list[RunningItem]
-"""Items of one id, the newest first. An older one is written where the newer is refused."""
 _Work = Callable[[Sequence[Row]], Awaitable[set[str]]]
 _Done = Callable[[Rivals, set[str]], None]
 
@@ -167,7 +164,7 @@ class WriteQueue:
             if free := [group for group in groups if group[0].id not in error.ids]:
                 await self._store(work, done, free)
         except Exception as error:  # of Postgres or our own: a row may be the cause
-            refused, halves = _suspected(groups, error)
+            refused, halves = suspected(groups, error)
             for group in refused:
                 self._refuse(group[0], _code(error))
             for half in ([group[1:] for group in refused if group[1:]], *halves):
@@ -182,8 +179,8 @@ class WriteQueue:
     async def _insist(self, work: _Work, groups: Sequence[Rivals]) -> set[str]:
         async def once() -> set[str] | RowsLocked:
             try:
-                with WRITE_TIME.time(), TRACES.write(self._name, len(groups), _spans(groups)):
-                    return await work([_row(group) for group in groups])
+                with WRITE_TIME.time(), TRACES.write(self._name, len(groups), spans_of(groups)):
+                    return await work([row_of(group) for group in groups])
             except RowsLocked as error:  # others of the batch need not wait
                 return error
 
@@ -248,36 +245,10 @@ class WriteQueue:
         self._refused(item, code)
 
 
-def _suspected(groups: Sequence[Rivals], error: Exception) -> tuple[Sequence[Rivals], list[Sequence[Rivals]]]:
-    """Those whose newest item is the cause of an error, and what to try again, batch by batch."""
-    if len(groups) == 1:
-        return groups, []
-    named = error.ids if isinstance(error, RowRefused) else frozenset()
-    refused = [group for group in groups if group[0].id in named]
-    if refused:
-        return refused, [[group for group in groups if group[0].id not in named]]
-    half = len(groups) // 2
-    return [], [groups[:half], groups[half:]]
-
-
-def _spans(groups: Sequence[Rivals]) -> Iterator[Span]:
-    return (span for item in chain.from_iterable(groups) for span in item.job.spans)
-
-
 def _change(item: RunningItem, *, is_touch: bool) -> Change:
     if is_touch:
         return Change.TOUCH
     return Change.PUT if item.text is not None else Change.DELETE
-
-
-def rivals(items: Iterable[RunningItem]) -> list[Rivals]:
-    """The items by their id, the newest first, of equals the one that came first."""
-    groups: dict[str, Rivals] = {}
-    for item in items:
-        groups.setdefault(item.id, []).append(item)
-    for group in groups.values():
-        group.sort(key=lambda item: item.order, reverse=True)
-    return list(groups.values())
 
 
 def _code(error: Exception) -> str:
@@ -287,17 +258,3 @@ def _code(error: Exception) -> str:
     # The type and the place alone: what the exception says may quote the text.
     logger.error("row_not_written", "a row could not be written: {error}", **failure(error))
     return "unexpected"
-
-
-def _row(group: Rivals) -> Row:
-    item = group[0]
-    return Row(
-        id=item.id,
-        version=item.version,
-        content_hash=item.content_hash,
-        parts=item.parts,
-        metadata=msgspec.json.encode(item.metadata) if item.metadata else None,
-        tokens=item.tokens,
-        truncated=item.truncated,
-        is_from_outbox=any(each.job.is_from_outbox for each in group),
-    )
