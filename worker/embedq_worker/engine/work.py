@@ -36,7 +36,8 @@ class Outcome(StrEnum):
     """A newer version of its id was stored before it."""
     DEAD = "dead"
     WITHDRAWN = "withdrawn"
-    """Its job was released before it was called for: its message goes back to its queue."""
+    """Its job was released before it was called for, or its collection is not served here any more: its
+    message goes back to its queue."""
 
 
 @dataclass(slots=True)
