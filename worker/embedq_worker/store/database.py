@@ -76,8 +76,8 @@ class Database:
 
     async def open(self) -> None:
         """Start connecting in the background; using a connection waits for it."""
-        # It says each failed attempt; the outage says it once, with what to do.
-        logging.getLogger("psycopg.pool").setLevel(logging.ERROR)
+        # It warns of each failed attempt, and of what fails after a failure; we say once what to do.
+        logging.getLogger("psycopg").setLevel(logging.ERROR)
         await self._pool.open(wait=False)
 
     async def close(self) -> None:
