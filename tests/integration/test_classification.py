@@ -67,6 +67,24 @@ def test_rare_labels_are_found(connection: Connection, docs: Collection) -> None
     assert rows(connection, "SELECT FROM docs_classify('[1,0,0]', 'colour')") == []
 
 
+@pytest.mark.parametrize("labels", [0, 3])
+def test_rare_labels_take_no_scan_a_row(connection: Connection, docs: Collection, labels: int) -> None:
+    """Every row is held against the few that have one: the table is not read once more for each."""
+    fill(
+        connection,
+        docs,
+        [Stored(str(each), angle(each), {"label": "a"} if each < labels else None) for each in range(60)],
+    )
+    scans = "SELECT pg_stat_get_xact_numscans('docs'::regclass)"
+    with connection.transaction():
+        ((before,),) = rows(connection, scans)
+        found = rows(connection, "SELECT FROM docs_classify_rows('label')")
+        ((after,),) = rows(connection, scans)
+
+    assert len(found) == (60 - labels if labels else 0)
+    assert after - before <= 3
+
+
 def test_k_may_be_any(connection: Connection, docs: Collection) -> None:
     """No votes for 0, all of them for null or more than there are, and an error for less than 0."""
     labels = {0: "low", 20: "low", 80: "high"}

@@ -124,6 +124,7 @@ def test_candidates_come_from_the_index(connection: Connection, quantization: Qu
     docs = create_collection(connection, name="docs", model=MODEL, dimensions=8, quantization=quantization)
     points = vectors(np.random.default_rng(1), 3000, 8)
     fill(connection, docs, [Stored(str(number), each, {"label": "a"}) for number, each in enumerate(points)])
+    fill(connection, docs, [Stored("new", points[1])])
     build_index(connection, docs)
     query = literal(points[0])
 
@@ -133,6 +134,7 @@ def test_candidates_come_from_the_index(connection: Connection, quantization: Qu
         f"docs_diverse('{query}')",
         f"docs_diverse('{query}', 10, 0.5, 200)",
         f"docs_classify('{query}', 'label')",
+        "docs_classify_rows('label')",
     ):
         before = scans(connection)
         with connection.transaction():

@@ -72,6 +72,19 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION embedq.diversity IS 'The mean cosine distance of all pairs of vectors, exact, in one pass. Null for fewer than two.';
 
+CREATE FUNCTION embedq.vote(labels text[], distances double precision[], k integer)
+RETURNS TABLE (label text, confidence double precision, neighbours integer, distance double precision)
+LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 3
+BEGIN ATOMIC
+    SELECT one.label, one.weight / sum(one.weight) OVER () AS confidence, one.neighbours, one.distance
+    FROM (SELECT near.label, sum(1::float8 / greatest(near.distance, 1e-6::float8)) AS weight, count(*)::integer AS neighbours,
+                 min(near.distance) AS distance
+          FROM (SELECT * FROM unnest(labels, distances) LIMIT k) AS near (label, distance)
+          GROUP BY near.label) AS one
+    ORDER BY confidence DESC, one.label ASC;
+END;
+COMMENT ON FUNCTION embedq.vote IS 'The labels of the first k neighbours, likeliest first: each counts with 1 / its distance, and confidence is a label''s share.';
+
 CREATE FUNCTION embedq.mmr(query vector, candidates vector[], k integer, lambda double precision DEFAULT 0.5)
 RETURNS integer[]
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog

@@ -45,13 +45,7 @@ BEGIN
             LIMIT k
         ) AS near;
     END IF;
-    RETURN QUERY
-        SELECT one.label, one.weight / sum(one.weight) OVER (), one.neighbours, one.distance
-        FROM (SELECT near.label, sum(1::float8 / greatest(near.distance, 1e-6::float8)) AS weight, count(*)::integer AS neighbours,
-                     min(near.distance) AS distance
-              FROM (SELECT * FROM unnest(labels, distances) LIMIT k) AS near (label, distance)
-              GROUP BY near.label) AS one
-        ORDER BY 2 DESC, 1;
+    RETURN QUERY SELECT * FROM embedq.vote(labels, distances, k);
     PERFORM embedq.use_settings(before);
 END
 $$;
