@@ -48,6 +48,24 @@ def test_a_reader_sees_the_rows_of_a_tenant(owner: Connection, database_url: str
         assert ("Index Scan using docs_embedding_idx" in plan) is index
 
 
+def test_a_policy_says_whether_other_processes_may_help(owner: Connection, database_url: str) -> None:
+    """A search is as parallel as what the policy calls: it comes into the plan with the function's body."""
+    create_collection(owner, name="docs", model=MODEL)
+    owner.execute("ALTER TABLE docs ENABLE ROW LEVEL SECURITY")
+    owner.execute(
+        "CREATE FUNCTION is_seen(text) RETURNS boolean LANGUAGE plpgsql AS 'BEGIN RETURN true; END'"
+    )
+    owner.execute("CREATE POLICY seen ON docs FOR SELECT USING (is_seen(id))")
+    with reader_role(owner, database_url, "docs") as reader:
+        reader.execute(
+            "SET min_parallel_table_scan_size = 0; SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0"
+        )
+        for safety, helped in (("UNSAFE", False), ("SAFE", True)):
+            owner.execute(sql.SQL("ALTER FUNCTION is_seen PARALLEL {}").format(sql.SQL(safety)))
+            plan = reader.execute("EXPLAIN SELECT id FROM docs_search('[1,0,0]', 5)").fetchall()
+            assert any("Workers Planned" in line for (line,) in plan) is helped
+
+
 @pytest.mark.parametrize("force", ["ENABLE", "FORCE"])
 def test_a_worker_writes_the_rows_of_every_tenant(
     stack: Stack, owner: Connection, force: LiteralString

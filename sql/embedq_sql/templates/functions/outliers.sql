@@ -3,7 +3,7 @@
 -- The argument is composed with the function's name before it, as a column of an own table may be called so.
 CREATE OR REPLACE FUNCTION {function}(filter jsonb DEFAULT NULL)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 1000
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 1000
 BEGIN ATOMIC
     WITH centre AS MATERIALIZED (
         SELECT avg(embedq.unit_vector(stored.{vector})) AS direction

@@ -4,9 +4,11 @@
 -- and these are ranked again by the vectors. Of any other the outer half costs nothing: Postgres sees that the order is the same.
 -- Arguments are composed with the function's name before them, as a column of an own table may be called so.
 -- The body is parsed here and now: no search path of a caller changes what it means.
+-- PARALLEL RESTRICTED lets the planner look at what it has inlined, which may be parallel. SAFE would vouch for the policies of
+-- the table as well.
 CREATE OR REPLACE FUNCTION {function}(query {type}, k integer DEFAULT 10, generation integer DEFAULT NULL)
 RETURNS TABLE (id text, chunk integer, content text, metadata jsonb, distance double precision)
-LANGUAGE sql STABLE PARALLEL SAFE ROWS 10
+LANGUAGE sql STABLE PARALLEL RESTRICTED ROWS 10
 BEGIN ATOMIC
     SELECT near.id, near.chunk, near.content, near.metadata, near.distance
     FROM (
