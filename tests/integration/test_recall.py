@@ -21,7 +21,7 @@ from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collections import create_collection
 from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.index_status import index_report
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.indexes import build_index, drop_index
 from embedq_worker.store.measuring import Measurement
 from embedq_worker.store.own_table import OwnNames, find_own_table
 from embedq_worker.store.registry import publish_registry
@@ -170,6 +170,10 @@ def test_partitioned_table(connection: Connection, command: Any) -> None:
     assert (status.name, status.valid) == ("docs_embedding_idx", True)
     assert status.scans > 0
     assert status.bytes > 500 * 32 * 4
+    with pytest.raises(CollectionConflict, match="is partitioned") as caught:
+        drop_index(connection, docs)
+    connection.execute(str(caught.value).partition("run ")[2].encode())
+    assert index_report(connection, docs).indexes == []
 
 
 def test_few_rows(connection: Connection, command: Any) -> None:

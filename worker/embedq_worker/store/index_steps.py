@@ -55,22 +55,12 @@ def create_index(connection: Connection, collection: Collection, name: str, crea
             "something else in the schema; rename that"
         ) from error
     except errors.FeatureNotSupported as error:
-        raise CollectionConflict(
-            f"the index of collection {collection.name!r} was not built: {collection.table_name} is "
-            "partitioned, where Postgres builds none while others write; hold them up and run "
-            + _holding_up_writers(connection, creation)
-        ) from error
+        raise _by_hand(connection, collection, "built", creation) from error
     finally:
         end_interrupted(connection)
         # An index that is not valid costs every write and serves nobody.
         if not connection.closed and is_valid(connection, collection, name) is False:
             drop(connection, collection, name)
-
-
-def _holding_up_writers(connection: Connection, creation: sql.Composed) -> str:
-    """The same, written out in one line."""
-    lines = creation.as_string(connection).splitlines()
-    return " ".join(line for line in lines if not line.startswith("--")).replace(" CONCURRENTLY", "", 1)
 
 
 def is_valid(connection: Connection, collection: Collection, name: str) -> bool | None:
@@ -81,11 +71,15 @@ def is_valid(connection: Connection, collection: Collection, name: str) -> bool 
 
 
 def drop(connection: Connection, collection: Collection, name: str) -> None:
-    """Drop an index of the collection's table, if it is there, while others read and write. Raises the
-    driver's errors."""
+    """Drop an index of the collection's table, if it is there, while others read and write. Raises
+    ``CollectionConflict`` where that cannot be, and the driver's errors."""
     if is_valid(connection, collection, name) is not None:
         index = sql.Identifier(collection.table_schema, name)
-        connection.execute(sql.SQL(template("drop_index")).format(index=index))
+        dropping = sql.SQL(template("drop_index")).format(index=index)
+        try:
+            connection.execute(dropping)
+        except errors.FeatureNotSupported as error:
+            raise _by_hand(connection, collection, "dropped", dropping) from error
 
 
 def analyze(connection: Connection, collection: Collection) -> None:
@@ -104,6 +98,18 @@ def use_index(connection: Connection, collection: Collection) -> None:
 def leave_index(connection: Connection, collection: Collection) -> None:
     """Let the collection's functions search by the vectors; otherwise as ``use_index``."""
     _let_search_by(connection, collection, "none")
+
+
+def _by_hand(
+    connection: Connection, collection: Collection, done: str, concurrently: sql.Composed
+) -> CollectionConflict:
+    """What is said where Postgres does it to no index while others write, with the statement that waits."""
+    lines = [line for line in concurrently.as_string(connection).splitlines() if not line.startswith("--")]
+    return CollectionConflict(
+        f"the index of collection {collection.name!r} was not {done}: {collection.table_name} is "
+        "partitioned, where Postgres does so to none while others write; hold them up and run "
+        + " ".join(lines).replace(" CONCURRENTLY", "", 1)
+    )
 
 
 def _let_search_by(connection: Connection, collection: Collection, quantization: Quantization) -> None:
