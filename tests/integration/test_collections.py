@@ -110,7 +110,14 @@ def test_creating_again_while_it_moves_changes_nothing(connection: Connection) -
         ({"dimensions": 16}, "dimensions 8, not 16"),
         ({"vector_type": "halfvec"}, "vector_type 'vector', not 'halfvec'"),
         ({"versions": "given"}, "versions 'clock', not 'given'"),
-        ({"model": Model(id="other", dimensions=8)}, "model 'small', not 'other'"),
+        (
+            {"model": Model(id="other", dimensions=8)},
+            "model 'small', not 'other'; `embedq collection migrate docs` changes the model, or choose",
+        ),
+        (
+            {"quantization": "halfvec"},
+            "quantization 'none', not 'halfvec'; `embedq index rebuild docs` changes the quantization, or",
+        ),
         (
             {"long_texts": LongTexts("chunk", 100)},
             "on_too_long 'error', not 'chunk'; chunk_tokens None, not 100",

@@ -19,6 +19,9 @@ from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.own_table import OwnTable, check_room, has_columns
 from embedq_worker.store.quantization import column_type
 
+_CHANGED_BY = {"model": "embedq collection migrate", "quantization": "embedq index rebuild"}
+"""Commands that change a setting of a collection that is there; the others stay as they are."""
+
 
 def list_collections(connection: Connection) -> list[Collection]:
     """Every collection, by name. Raises ``StoreError``."""
@@ -182,12 +185,14 @@ def _find(connection: Connection, name: str) -> Collection | None:
 def _check_same(connection: Connection, existing: Collection, wanted: Collection) -> None:
     no_settings = {"id", "name", "generation", "shadow"}  # its other model comes and goes with a move
     settings = [each for each in Collection.__struct_fields__ if each not in no_settings]
-    pairs = [(each, getattr(existing, each), getattr(wanted, each)) for each in settings]
-    differences = [f"{each} {is_!r}, not {asked!r}" for each, is_, asked in pairs if is_ != asked]
-    if differences:
+    pairs = {each: (getattr(existing, each), getattr(wanted, each)) for each in settings}
+    others = {each: f"{each} {is_!r}, not {asked!r}" for each, (is_, asked) in pairs.items() if is_ != asked}
+    if others:
+        changing = _CHANGED_BY.keys() & others.keys()
+        ways = [f"`{_CHANGED_BY[each]} {existing.name}` changes the {each}, or " for each in sorted(changing)]
         raise CollectionConflict(
-            f"collection {existing.name!r} exists with {'; '.join(differences)}; "
-            "choose another name, or drop it first"
+            f"collection {existing.name!r} exists with {'; '.join(others.values())}; "
+            f"{''.join(ways)}choose another name, or drop it first"
         )
     if _relation(connection, existing) is None:
         raise CollectionConflict(
