@@ -29,8 +29,7 @@ COMMENT ON FUNCTION embedq.use_settings IS 'Sets settings for the rest of the tr
 -- What functions of collections set whose body is parsed when it runs: hence the search path, of Postgres' own names and
 -- pgvector's. An index scan may give more than hnsw.ef_search rows, and the planner is kept to an index that there is: that long
 -- vectors are stored apart from their rows, and cost far more to read, it does not know. No plan is kept, for it would outlive
--- the settings. None is compiled (jit), which takes longer than many a search: before Postgres 18 a scan that is switched off,
--- and taken where there is no index, was so dear by the planner's reckoning that this seemed worth it.
+-- the settings.
 CREATE FUNCTION embedq.use_index(path text)
 RETURNS jsonb
 LANGUAGE plpgsql VOLATILE
@@ -38,14 +37,14 @@ AS $$
 BEGIN
     RETURN embedq.use_settings(jsonb_build_object(
         'search_path', path, 'plan_cache_mode', 'force_custom_plan', 'hnsw.iterative_scan', 'strict_order',
-        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean, 'jit', 'off'));
+        'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
 END
 $$;
 COMMENT ON FUNCTION embedq.use_index IS 'Sets what a search through an index needs for the rest of the transaction and returns what the settings were, as use_settings does.';
 
 CREATE FUNCTION embedq.refuse_filter(collection text)
 RETURNS boolean
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 BEGIN
     RAISE feature_not_supported USING
@@ -87,10 +86,10 @@ BEGIN
             registered.table_schema, registered.name || '_search_where') USING query, filter, k, generation;
         RETURN;
     END IF;
-    -- An HNSW scan ends after hnsw.ef_search rows (40), fewer than k may ask for, unless it may go on. The rest is as in use_index.
+    -- An HNSW scan ends after hnsw.ef_search rows (40), fewer than k may ask for, unless it may go on. And the planner does
+    -- not know that long vectors are stored apart from their rows, and cost far more to read.
     before := embedq.use_settings(jsonb_build_object(
-        'hnsw.iterative_scan', 'strict_order', 'enable_seqscan', NOT current_setting('enable_indexscan')::boolean,
-        'jit', 'off'));
+        'hnsw.iterative_scan', 'strict_order', 'enable_seqscan', NOT current_setting('enable_indexscan')::boolean));
     asked := format('SELECT ARRAY(SELECT ROW(found.*)::embedq.hit FROM %I.%I($1, $2, $3) AS found)',
         registered.table_schema, registered.name || '_search');
     EXECUTE asked INTO hits USING query, k, generation;
@@ -108,7 +107,7 @@ COMMENT ON FUNCTION embedq.search IS 'The k rows of a collection nearest to a ve
 -- With the rights of its caller: with its owner's it told anybody which collections there are.
 CREATE OR REPLACE FUNCTION embedq.check_generation(collection_id integer, held integer, generation integer)
 RETURNS boolean
-LANGUAGE plpgsql STABLE PARALLEL SAFE SET search_path = pg_catalog
+LANGUAGE plpgsql STABLE SET search_path = pg_catalog
 AS $$
 DECLARE
     named text := 'the collection';  -- to whom may not read the registry it says no more

@@ -72,19 +72,6 @@ BEGIN ATOMIC
 END;
 COMMENT ON FUNCTION embedq.diversity IS 'The mean cosine distance of all pairs of vectors, exact, in one pass. Null for fewer than two.';
 
-CREATE FUNCTION embedq.vote(labels text[], distances double precision[], k integer)
-RETURNS TABLE (label text, confidence double precision, neighbours integer, distance double precision)
-LANGUAGE sql IMMUTABLE PARALLEL SAFE ROWS 3
-BEGIN ATOMIC
-    SELECT one.label, one.weight / sum(one.weight) OVER () AS confidence, one.neighbours, one.distance
-    FROM (SELECT near.label, sum(1::float8 / greatest(near.distance, 1e-6::float8)) AS weight, count(*)::integer AS neighbours,
-                 min(near.distance) AS distance
-          FROM (SELECT * FROM unnest(labels, distances) LIMIT k) AS near (label, distance)
-          GROUP BY near.label) AS one
-    ORDER BY confidence DESC, one.label ASC;
-END;
-COMMENT ON FUNCTION embedq.vote IS 'The labels of the first k neighbours, likeliest first: each counts with 1 / its distance, and confidence is a label''s share.';
-
 CREATE FUNCTION embedq.mmr(query vector, candidates vector[], k integer, lambda double precision DEFAULT 0.5)
 RETURNS integer[]
 LANGUAGE plpgsql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog
@@ -102,10 +89,9 @@ BEGIN
     WHILE cardinality(picks) < least(k, cardinality(candidates)) LOOP
         SELECT each.number INTO pick
         FROM unnest(to_query, to_picks) WITH ORDINALITY AS each (to_query, to_picks, number)
-        WHERE each.number <> ALL (picks) AND each.to_query < 'NaN'
+        WHERE each.number <> ALL (picks)
         ORDER BY lambda * (1 - each.to_query) - (1 - lambda) * (1 - coalesce(each.to_picks, 1)) DESC, each.number
         LIMIT 1;
-        EXIT WHEN NOT FOUND;  -- what is left has no distance: null, or a vector of zeros (NaN)
         picks := picks || pick;
         SELECT array_agg(least(each.before, each.to_pick) ORDER BY each.number) INTO to_picks
         FROM unnest(to_picks, embedq.cosine_distances(candidates, candidates[pick]))
@@ -454,10 +440,7 @@ DECLARE
 BEGIN
     PERFORM embedq.check_generation(registered.id, registered.generation, generation) WHERE generation IS NOT NULL;
     SELECT current.* INTO chosen FROM embedq.current_clustering(registered, name) AS current;
-    RETURN QUERY
-        SELECT near.cluster, near.distance
-        FROM embedq.nearest_centroids(query, chosen.centroids, k) AS near
-        WHERE near.distance < 'NaN';  -- a vector that is null or of zeros is near to none
+    RETURN QUERY SELECT near.cluster, near.distance FROM embedq.nearest_centroids(query, chosen.centroids, k) AS near;
 END
 $$;
 COMMENT ON FUNCTION embedq.nearest_clusters IS 'The k clusters whose centroids are nearest to a vector, nearest first. With the vector''s generation, one of another model is refused.';
