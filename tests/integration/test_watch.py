@@ -196,6 +196,26 @@ def test_a_key_that_no_id_may_be(watched: Connection) -> None:
     assert {key for key, _ in put(watched)} == {key[:600], "a", "b", "c"}
 
 
+def test_a_key_that_became_null(watched: Connection) -> None:
+    """The row has no id: the application goes on, what else it changed is put, the collection is behind."""
+    watched.execute("ALTER TABLE product ALTER sku DROP NOT NULL")
+    watched.execute("INSERT INTO product VALUES ('d', 'D', '4'), (NULL, 'x', 'y')")
+    watched.execute("UPDATE product SET name = 'z' WHERE sku IS NULL OR sku = 'd'")
+
+    assert put(watched) == [("d", "D4"), ("d", "z4")]
+    assert (state(watched), list_watches(watched)[0].missed_code) == ("behind", "22004")
+
+
+def test_no_version_is_above_the_highest(watched: Connection) -> None:
+    """Whoever sent it: the application goes on."""
+    watched.execute("UPDATE embedq.item SET version = 9223372036854775807 WHERE id = 'a'")
+    for text in ("one", "two"):
+        watched.execute("UPDATE product SET name = %s WHERE sku = 'a'", [text])
+
+    versions = watched.execute("SELECT DISTINCT version FROM embedq.outbox").fetchall()
+    assert (versions, state(watched)) == ([(9223372036854775807,)], "following")
+
+
 def test_names_that_need_quotes(watched: Connection) -> None:
     """Of tables and columns: with signs that format strings, or SQL, would take for their own."""
     create_collection(watched, name="odd", model=Model(id="small", dimensions=3))
@@ -317,20 +337,3 @@ def test_what_cannot_be_watched(watched: Connection) -> None:
 
     assert [each for each in REFUSED if REFUSED[each] not in said[each]] == [], said
     assert list_watches(watched) == before
-
-
-def test_kept_plans_use_the_indexes(watched: Connection) -> None:
-    """A connection's plan is from when the outbox was empty; a backlog is not read through for an update."""
-    other = "UPDATE product SET name = name || '+' WHERE sku = 'a'"
-    sequential = "SELECT sum(seq_tup_read) FROM pg_stat_xact_user_tables WHERE relname IN ('outbox', 'item')"
-    watched.execute("VACUUM ANALYZE embedq.outbox, embedq.item")
-    for _ in range(10):  # after five a plan is kept
-        watched.execute(other)
-    watched.execute(
-        "INSERT INTO embedq.outbox (collection_id, id, version, text) "
-        "SELECT collection.id, n::text, n, 'waits' FROM embedq.collection, generate_series(1, 5000) AS n"
-    )
-    with watched.transaction():
-        before = watched.execute(sequential).fetchall()
-        watched.execute(other)
-        assert watched.execute(sequential).fetchall() == before
