@@ -1863,13 +1863,13 @@ BEGIN
         ) AS each (kind, tables)
     LOOP
         EXECUTE format(
-            'CREATE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION embedq.%I()',
+            'CREATE OR REPLACE TRIGGER %I AFTER %s ON %s %s FOR EACH STATEMENT EXECUTE FUNCTION embedq.%I()',
             'embedq_' || collection || '_' || lower(event.kind), event.kind, source, event.tables, collection || '_changed'
         );
     END LOOP;
 END
 $$;
-COMMENT ON FUNCTION embedq.make_watch_triggers IS 'Makes the four triggers of a watched table.';
+COMMENT ON FUNCTION embedq.make_watch_triggers IS 'Makes the four triggers of a watched table, or makes them anew where they are.';
 
 CREATE FUNCTION embedq.drop_watch(collection_id integer, collection text)
 RETURNS void
@@ -1914,15 +1914,21 @@ BEGIN
         SELECT i.version FROM embedq.item AS i WHERE i.collection_id = registered.id
         UNION ALL SELECT o.version FROM embedq.outbox AS o WHERE o.collection_id = registered.id
     ) AS known);
-    PERFORM embedq.drop_watch(registered.id, collection);
+    DELETE FROM embedq.watched_table AS w WHERE w.collection_id = registered.id;  -- first, as the backfill locks it first
+    DELETE FROM embedq.missed_change AS missed WHERE missed.collection_id = registered.id;
     -- Waits for those who are writing; who writes after it does so with the triggers, and later than this.
     EXECUTE format('LOCK TABLE %s IN SHARE ROW EXCLUSIVE MODE', source);
     INSERT INTO embedq.watched_table (collection_id, source, key_column, text_expression, metadata_expression, version)
     VALUES (registered.id, source, id, text, metadata, greatest((extract(EPOCH FROM clock_timestamp()) * 1000000)::bigint, 1 + seen))
     RETURNING * INTO watched;
+    -- What there is of an earlier watch is made anew in its place: to drop a trigger is to wait for all who read the table, while
+    -- whoever comes then waits, too.
     PERFORM embedq.make_watch_functions(watched, collection);
+    EXECUTE format('ALTER FUNCTION embedq.%I() OWNER TO CURRENT_USER', collection || '_changed');
+    EXECUTE format('ALTER FUNCTION embedq.%I(integer) OWNER TO CURRENT_USER', collection || '_fill');
     PERFORM embedq.make_watch_triggers(source, collection);
-    INSERT INTO embedq.worker_right (object, privileges) VALUES (format('%I(integer)', collection || '_fill'), '{EXECUTE}');
+    INSERT INTO embedq.worker_right (object, privileges) VALUES (format('%I(integer)', collection || '_fill'), '{EXECUTE}')
+    ON CONFLICT DO NOTHING;
     PERFORM embedq.grant_execute(worker, format('embedq.%I(integer)', collection || '_fill')::regprocedure)
     FROM embedq.workers() AS worker;
 END

@@ -153,3 +153,15 @@ def test_who_ends_a_watch_waits_for_a_step_of_the_backfill(connection: Connectio
             connection.execute("SET LOCAL lock_timeout = '2s'")
             assert fill(connection, 10) == 0
         ending.result()
+
+
+def test_watching_again_waits_for_no_reader(connection: Connection, database_url: str) -> None:
+    """Nor do those wait who come after it; triggers that were off are on again."""
+    make_watched(connection)
+    connection.execute("ALTER TABLE product DISABLE TRIGGER USER")
+    with connect(database_url) as reader, reader.transaction():
+        reader.execute("SELECT FROM product")
+        connection.execute(WATCH)
+    connection.execute("INSERT INTO product VALUES ('a', 'new', '')")
+
+    assert followed(connection) == wanted(connection) == {"a": ("new", {"lang": None})}

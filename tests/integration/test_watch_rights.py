@@ -9,7 +9,7 @@ import pytest
 from psycopg import sql
 
 from embedq_worker.store.connections import Connection
-from tests.support.watching import followed, put, wanted
+from tests.support.watching import WATCH, followed, put, wanted
 
 
 @pytest.fixture
@@ -74,3 +74,20 @@ def test_watch_is_for_the_owner(application: Connection) -> None:
 
     with pytest.raises(psycopg.Error, match="cannot be watched: it belongs to role postgres"):
         application.execute("SELECT embedq.watch('public.product', 'sku', 'name', 'products')")
+
+
+def test_a_watch_runs_with_the_rights_of_who_called_for_it_last(application: Connection) -> None:
+    """Also where its functions were another's, who may have lost what they need."""
+    role = application.execute("SELECT current_user").fetchall()[0][0]
+    application.execute("RESET ROLE")
+    for each in ("products_changed()", "products_fill(integer)"):
+        application.execute(
+            sql.SQL("ALTER FUNCTION embedq.{} OWNER TO {}").format(sql.SQL(each), sql.Identifier(role))
+        )
+    application.execute(WATCH)
+
+    owners = application.execute(
+        "SELECT DISTINCT proowner::regrole = current_user::regrole FROM pg_proc "
+        "WHERE pronamespace = 'embedq'::regnamespace AND starts_with(proname, 'products_')"
+    )
+    assert owners.fetchall() == [(True,)]
