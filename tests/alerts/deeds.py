@@ -11,10 +11,10 @@ from celery import Celery
 
 from embedq.testing import faults
 from embedq_worker.cli.session import open_database
-from embedq_worker.store.backlog import purge
 from embedq_worker.store.budgets import reset_budget, set_budget
-from embedq_worker.store.connections import Connection
 from embedq_worker.store.drift import list_states, want_check
+from embedq_worker.store.fleet.backlog import purge
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.usage import usage_today
 from tests.alerts.scene import Scene
 from tests.bench.sampler import Sampler

@@ -21,8 +21,8 @@ from embedq_worker.settings import Settings
 from embedq_worker.store import rows
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.connections import connect
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.connections import connect
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.rows import Part, Row
 from tests.bench.corpus import texts
 

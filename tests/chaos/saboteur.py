@@ -59,7 +59,7 @@ def heartbeat() -> None:
 
 def bisecting() -> None:
     """All texts of a batch that the service refuses are at fault."""
-    from embedq_worker.engine.calls import Calls
+    from embedq_worker.engine.calling.calls import Calls
 
     def refuse_all(self: Any, batch: Any, error: Any) -> None:
         for text in batch.texts:

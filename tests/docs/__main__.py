@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedq_worker.embedded.postgres import Postgres
-from embedq_worker.store.connections import connect
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import connect
 from tests.docs import commands_page, schema_page, settings_page
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -8,7 +8,7 @@ from typing import Any
 
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 
 _HEAD = """\
 # The schema

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from embedq.testing import FakeAPI
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support.filled import MODEL as SMALL
 from tests.support.producers import KINDS, Kind
 from tests.support.queued import register

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 from tests.support import reference
 from tests.support.filled import (
     FEW,

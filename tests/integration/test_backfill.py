@@ -11,10 +11,10 @@ import psycopg
 import pytest
 
 from embedq.testing import vector_of
-from embedq_worker.engine.backfill import Backfill
+from embedq_worker.engine.outbox.backfill import Backfill
 from embedq_worker.metrics.outbox import AMISS
-from embedq_worker.store.backfill import count_waiting, fill_step
-from embedq_worker.store.database import Database
+from embedq_worker.store.outbox.backfill import count_waiting, fill_step
+from embedq_worker.store.postgres.database import Database
 from tests.support.moving import SALT, give_two_models
 from tests.support.stack import DIMENSIONS, MODEL, Stack, wait_until
 

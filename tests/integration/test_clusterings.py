@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from psycopg import sql
 
 from embedq_worker.store.collections import drop_collection
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support import reference
 from tests.support.filled import FEW, KINDS, VECTOR, Kind, Stored, angle, fill, literal, make, rows, vectors
 

@@ -10,8 +10,8 @@ from click.testing import CliRunner, Result
 
 from embedq.cli import main
 from embedq.contract import REGISTRY_KEY, queue_name
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.dead_letters import list_dead_letters
+from embedq_worker.store.dead_letters.listing import list_dead_letters
+from embedq_worker.store.postgres.connections import Connection
 
 
 @pytest.fixture

@@ -25,7 +25,6 @@ from embedq_worker.errors import (
 )
 from embedq_worker.store import collections as stored
 from embedq_worker.store import row_counts
-from embedq_worker.store.backlog import purge, purge_dropped, waiting
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import (
     create_collection,
@@ -33,12 +32,13 @@ from embedq_worker.store.collections import (
     get_collection,
     list_collections,
 )
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.dead_letters import count_dead_letters
+from embedq_worker.store.dead_letters.listing import count_dead_letters
+from embedq_worker.store.fleet.backlog import purge, purge_dropped, waiting
 from embedq_worker.store.long_texts import LongTexts
+from embedq_worker.store.moving.successor import start
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.registry import publish_registry, read_registry
 from embedq_worker.store.row_counts import count_rows
-from embedq_worker.store.successor import start
 
 MODEL = Model(id="small", dimensions=8, allowed_dimensions=DimensionRange(min=1, max=5000))
 

@@ -16,7 +16,7 @@ from psycopg.conninfo import conninfo_to_dict
 from embedq.errors import ConfigurationError
 from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.errors import DatabaseAway
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.database import Database
 from tests.support.postgres import set_read_only, socket_of, through
 from tests.support.proxy import Proxy
 

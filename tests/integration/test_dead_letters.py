@@ -10,8 +10,8 @@ import pytest
 from psycopg import sql
 
 from embedq.messages import job_message
-from embedq_worker.store.database import Database
-from embedq_worker.store.dead_letters import COUNTED, count_some_dead_letters
+from embedq_worker.store.dead_letters.listing import COUNTED, count_some_dead_letters
+from embedq_worker.store.postgres.database import Database
 from tests.support.letters import bury_all, died, letter_ids, queued, stored_versions
 from tests.support.stack import Stack, wait_until
 

@@ -16,7 +16,7 @@ from psycopg import sql
 
 from embedq_worker.demo.questions import QUESTIONS
 from embedq_worker.embedded.local_api import DIMENSIONS, Model
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support.demo import load_demo
 from tests.support.filled import literal
 

@@ -13,8 +13,8 @@ import pytest
 
 from embedq_worker.catalogue import Model
 from embedq_worker.engine import drift_check
+from embedq_worker.engine.calling.dispatcher import Dispatcher
 from embedq_worker.engine.directory import Served
-from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.drift_check import DriftCheck
 from embedq_worker.engine.texts import Shape, Waiter
 from embedq_worker.errors import BadInput
@@ -22,10 +22,10 @@ from embedq_worker.limiter import Flow
 from embedq_worker.metrics.registry import REGISTRY
 from embedq_worker.settings import Settings, WorkerSettings
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.database import Database
 from embedq_worker.store.drift import DriftState, list_states, want_check
-from embedq_worker.store.successor import start
+from embedq_worker.store.moving.successor import start
+from embedq_worker.store.postgres.connections import Connection
+from embedq_worker.store.postgres.database import Database
 from tests.support.two_models import NEW, OLD, two_rows
 
 

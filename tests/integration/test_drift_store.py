@@ -11,8 +11,6 @@ import pytest_asyncio
 
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection, drop_collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.database import Database
 from embedq_worker.store.drift import (
     Finding,
     Vector,
@@ -23,6 +21,8 @@ from embedq_worker.store.drift import (
     read_states,
     want_check,
 )
+from embedq_worker.store.postgres.connections import Connection
+from embedq_worker.store.postgres.database import Database
 
 X, Y = np.array([3, 0], np.float32), np.array([0, 1], np.float32)
 MODEL = Model(id="m", dimensions=2)

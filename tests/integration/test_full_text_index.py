@@ -10,10 +10,10 @@ from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.full_text_index import build_full_text_index, drop_full_text_index
-from embedq_worker.store.index_session import BuildOptions
-from embedq_worker.store.index_status import index_report
+from embedq_worker.store.indexes.full_text import build_full_text_index, drop_full_text_index
+from embedq_worker.store.indexes.session import BuildOptions
+from embedq_worker.store.indexes.status import index_report
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support.indexed import fill
 
 MODEL = Model(id="small", dimensions=3)

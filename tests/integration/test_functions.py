@@ -10,9 +10,9 @@ from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, drop_collection
-from embedq_worker.store.connections import Connection
 from embedq_worker.store.functions import FUNCTIONS, make_functions
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import Connection
 
 MODEL = Model(id="small", dimensions=3)
 

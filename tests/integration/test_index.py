@@ -16,11 +16,11 @@ from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
 from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.index_progress import Progress, progress
-from embedq_worker.store.index_rebuild import rebuild_index
-from embedq_worker.store.index_session import BuildOptions
-from embedq_worker.store.indexes import build_index, drop_index
+from embedq_worker.store.indexes.building import build_index, drop_index
+from embedq_worker.store.indexes.progress import Progress, progress
+from embedq_worker.store.indexes.rebuild import rebuild_index
+from embedq_worker.store.indexes.session import BuildOptions
+from embedq_worker.store.postgres.connections import Connection, connect
 from embedq_worker.store.vector_index import vector_indexes
 from tests.support.indexed import fill
 

@@ -18,17 +18,17 @@ from embedq.errors import UnknownCollection
 from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict, VectorTooLong
-from embedq_worker.store import index_rebuild
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
-from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.functions import searched_by
-from embedq_worker.store.index_progress import progress
-from embedq_worker.store.index_rebuild import Changes, rebuild_index
-from embedq_worker.store.index_session import BuildOptions
-from embedq_worker.store.index_steps import index_lock
-from embedq_worker.store.indexes import build, build_index, drop_index
-from embedq_worker.store.own_table import OwnNames, find_own_table
+from embedq_worker.store.indexes import rebuild as index_rebuild
+from embedq_worker.store.indexes.building import build, build_index, drop_index
+from embedq_worker.store.indexes.progress import progress
+from embedq_worker.store.indexes.rebuild import Changes, rebuild_index
+from embedq_worker.store.indexes.session import BuildOptions
+from embedq_worker.store.indexes.steps import index_lock
+from embedq_worker.store.own_table.table import OwnNames, find_own_table
+from embedq_worker.store.postgres.connections import Connection, connect
 from embedq_worker.store.search import search
 from embedq_worker.store.vector_index import vector_indexes
 from tests.support.indexed import fill

@@ -9,13 +9,13 @@ from click.testing import CliRunner
 
 from embedq.cli import main
 from embedq_worker.catalogue import DimensionRange, Model
-from embedq_worker.store import index_session
 from embedq_worker.store.collection import Quantization
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.index_session import BuildOptions, Means, means_of, prepare
-from embedq_worker.store.index_size import graph_bytes
-from embedq_worker.store.indexes import build_index, drop_index
+from embedq_worker.store.indexes import session as index_session
+from embedq_worker.store.indexes.building import build_index, drop_index
+from embedq_worker.store.indexes.session import BuildOptions, Means, means_of, prepare
+from embedq_worker.store.indexes.size import graph_bytes
+from embedq_worker.store.postgres.connections import Connection
 from tests.support.indexed import fill
 
 MODEL = Model(id="small", dimensions=16, allowed_dimensions=DimensionRange(min=1, max=2_000))

@@ -13,18 +13,18 @@ from psycopg import sql
 
 from embedq.cli import main
 from embedq_worker.catalogue import DimensionRange, Model
-from embedq_worker.store import index_advice
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.full_text_index import build_full_text_index
-from embedq_worker.store.index_advice import advice_on
-from embedq_worker.store.index_progress import progress_of
-from embedq_worker.store.index_session import BuildOptions
-from embedq_worker.store.index_status import index_report
-from embedq_worker.store.indexes import build, build_index
+from embedq_worker.store.indexes import advice as index_advice
+from embedq_worker.store.indexes.advice import advice_on
+from embedq_worker.store.indexes.building import build, build_index
+from embedq_worker.store.indexes.full_text import build_full_text_index
+from embedq_worker.store.indexes.progress import progress_of
+from embedq_worker.store.indexes.session import BuildOptions
+from embedq_worker.store.indexes.status import index_report
 from embedq_worker.store.migrations import apply_migrations
-from embedq_worker.store.own_table import OwnNames, find_own_table
+from embedq_worker.store.own_table.table import OwnNames, find_own_table
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support.indexed import fill
 
 MODEL = Model(id="small", dimensions=16, allowed_dimensions=DimensionRange(min=1, max=2_000))

@@ -25,20 +25,20 @@ from hypothesis import strategies as st
 from embedq.contract import ENQUEUED_AT_HEADER, Versions
 from embedq.testing import vector_of
 from embedq_worker.engine.delivery import Delivery, read_job, version_of
-from embedq_worker.engine.models import Models
+from embedq_worker.engine.moving.models import Models
 from embedq_worker.engine.pipeline import Pipeline
-from embedq_worker.engine.splitter import splitter_of
+from embedq_worker.engine.splitting.splitter import splitter_of
 from embedq_worker.engine.summary import Summary
 from embedq_worker.engine.texts import Shape, Waiter
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob
 from embedq_worker.limiter import Flow
 from embedq_worker.settings import Settings
-from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import connect
-from embedq_worker.store.database import Database
+from embedq_worker.store.dead_letters.burial import DeadLetter
 from embedq_worker.store.long_texts import LongTexts
+from embedq_worker.store.postgres.connections import connect
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.writer import Writer
 

@@ -12,7 +12,7 @@ from embedq.errors import EmbedqError
 from embedq.testing import vector_of
 from embedq.testing.faults import BadText
 from embedq_worker.catalogue import Model
-from embedq_worker.engine.splitter import Chunker, Cutter
+from embedq_worker.engine.splitting.splitter import Chunker, Cutter
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import get_collection
 from tests.support.stack import DIMENSIONS, Stack

@@ -7,10 +7,10 @@ from psycopg import sql
 
 from embedq_worker.errors import RecallUnknown
 from embedq_worker.store.collection import Quantization, VectorType
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.indexes import build_index
-from embedq_worker.store.measuring import Measurement
-from embedq_worker.store.recall import Query
+from embedq_worker.store.indexes.building import build_index
+from embedq_worker.store.indexes.measuring import Measurement
+from embedq_worker.store.indexes.recall import Query
+from embedq_worker.store.postgres.connections import Connection, connect
 from embedq_worker.store.search import as_text
 from tests.support.recalled import GOOD, POOR, ROWS, K, brute_force, collection_of, vectors
 

@@ -18,8 +18,8 @@ from embedq.errors import ConfigurationError
 from embedq_sql import migrations
 from embedq_worker.errors import DatabaseAway, NotMigrated, StoreError
 from embedq_worker.store.collections import list_collections
-from embedq_worker.store.connections import connect
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import connect
 
 
 def dump(url: str) -> str:

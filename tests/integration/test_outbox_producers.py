@@ -19,7 +19,7 @@ from embedq import ConfigurationError, InvalidItem, Item, OutboxUnavailable, Pro
 from embedq.testing import MemoryProducer
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support.roles import role
 
 MODEL = Model(id="small", dimensions=3)

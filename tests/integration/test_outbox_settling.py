@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import psycopg
 
-from embedq_worker.engine.sweep import Sweep
+from embedq_worker.engine.outbox.sweep import Sweep
 from embedq_worker.engine.work import content_hash
-from embedq_worker.store.burial import DeadLetter, bury
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import connect
-from embedq_worker.store.own_table import OwnNames, find_own_table
-from embedq_worker.store.own_writer import OwnWriter
+from embedq_worker.store.dead_letters.burial import DeadLetter, bury
+from embedq_worker.store.own_table.table import OwnNames, find_own_table
+from embedq_worker.store.own_table.writer import OwnWriter
+from embedq_worker.store.postgres.connections import connect
 from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.writer import Writer
 from tests.support.relayed import MODEL, outbox

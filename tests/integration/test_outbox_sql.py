@@ -13,7 +13,7 @@ from embedq.contract import MAX_METADATA_DEPTH, Item, check_item
 from embedq.errors import InvalidItem
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.postgres.connections import Connection, connect
 
 MODEL = Model(id="small", dimensions=3)
 ROWS = "SELECT id, text, metadata, source, is_bulk, epoch FROM embedq.outbox ORDER BY number"

@@ -14,10 +14,10 @@ from embedq_worker.errors import BadDimensions, CollectionConflict, StoreError
 from embedq_worker.store import row_counts
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, drop_collection, list_collections
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.indexes import build_index, drop_index
+from embedq_worker.store.indexes.building import build_index, drop_index
 from embedq_worker.store.migrations import apply_migrations
-from embedq_worker.store.own_table import OwnNames, find_own_table
+from embedq_worker.store.own_table.table import OwnNames, find_own_table
+from embedq_worker.store.postgres.connections import Connection, connect
 from embedq_worker.store.row_counts import count_rows
 from tests.support.roles import name_in, role
 

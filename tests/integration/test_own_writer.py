@@ -26,11 +26,11 @@ from embedq_worker.errors import (
 from embedq_worker.store import collections as stored
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, drop_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.database import Database
 from embedq_worker.store.ledger import look_up
-from embedq_worker.store.own_table import OwnNames, find_own_table
-from embedq_worker.store.own_writer import OwnWriter
+from embedq_worker.store.own_table.table import OwnNames, find_own_table
+from embedq_worker.store.own_table.writer import OwnWriter
+from embedq_worker.store.postgres.connections import Connection, connect
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.rows import Part, Row
 from tests.support.roles import name_in, role
 from tests.support.stack import wait_until

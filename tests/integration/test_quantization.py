@@ -12,15 +12,15 @@ from psycopg import sql
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.store.collection import Collection, Quantization, VectorType
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.functions import searched_by
-from embedq_worker.store.index_advice import advice_on
-from embedq_worker.store.index_rebuild import rebuild_index
-from embedq_worker.store.index_session import BuildOptions
-from embedq_worker.store.index_status import index_report
-from embedq_worker.store.index_steps import index_lock, leave_index
-from embedq_worker.store.indexes import build, build_index, drop_index
+from embedq_worker.store.indexes.advice import advice_on
+from embedq_worker.store.indexes.building import build, build_index, drop_index
+from embedq_worker.store.indexes.rebuild import rebuild_index
+from embedq_worker.store.indexes.session import BuildOptions
+from embedq_worker.store.indexes.status import index_report
+from embedq_worker.store.indexes.steps import index_lock, leave_index
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import Connection, connect
 from embedq_worker.store.search import search
 from embedq_worker.store.vector_index import usable_quantization, vector_indexes
 

@@ -11,7 +11,7 @@ import redis
 import redis.asyncio
 
 from embedq import Item, Producer
-from embedq_worker.store.queues import QUEUES_AT_ONCE, Queue, read_queues, read_queues_async
+from embedq_worker.store.fleet.queues import QUEUES_AT_ONCE, Queue, read_queues, read_queues_async
 from tests.support.queued import register
 
 QUEUE = "embedq.docs"

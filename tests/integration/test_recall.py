@@ -19,11 +19,11 @@ from embedq.cli import main
 from embedq.contract import QueryReply, queue_name, reply_key
 from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.index_status import index_report
-from embedq_worker.store.indexes import build_index, drop_index
-from embedq_worker.store.measuring import Measurement
-from embedq_worker.store.own_table import OwnNames, find_own_table
+from embedq_worker.store.indexes.building import build_index, drop_index
+from embedq_worker.store.indexes.measuring import Measurement
+from embedq_worker.store.indexes.status import index_report
+from embedq_worker.store.own_table.table import OwnNames, find_own_table
+from embedq_worker.store.postgres.connections import Connection, connect
 from embedq_worker.store.registry import publish_registry
 from embedq_worker.store.search import as_text
 from tests.support.recalled import GOOD, MODEL, POOR, K, collection_of, vectors

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.indexes.building import build_index
+from embedq_worker.store.postgres.connections import Connection
 from tests.support import reference
 from tests.support.filled import (
     FEW,

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from embedq_worker.engine.work import content_hash
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 from tests.support.reconciling import NONE, OUTBOX, add_row, bury, found, put, reconcile, store
 from tests.support.stack import Stack, wait_until
 

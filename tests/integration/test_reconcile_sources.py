@@ -11,9 +11,9 @@ from psycopg import sql
 from embedq_worker.engine.work import content_hash
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.long_texts import LongTexts
-from embedq_worker.store.own_table import OwnNames, find_own_table
+from embedq_worker.store.own_table.table import OwnNames, find_own_table
+from embedq_worker.store.postgres.connections import Connection, connect
 from embedq_worker.store.reconcile.source import queried
 from tests.support.filled import MODEL
 from tests.support.reconciling import METADATA, NONE, OUTBOX, QUERY, found, put, reconcile, store

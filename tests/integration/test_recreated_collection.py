@@ -12,7 +12,7 @@ from embedq_worker.errors import CollectionGone
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, drop_collection
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.writer import Writer
 from tests.support.stack import Stack, wait_until

@@ -13,11 +13,11 @@ from psycopg import errors
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.errors import CollectionGone, DatabaseAway, DatabaseBusy, RightsMissing, RowRefused
 from embedq_worker.settings import Settings
-from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.database import Database
+from embedq_worker.store.dead_letters.burial import DeadLetter
+from embedq_worker.store.postgres.database import Database
+from embedq_worker.store.postgres.sqlstate import understood
 from embedq_worker.store.rows import Part, Row
-from embedq_worker.store.sqlstate import understood
 from embedq_worker.store.writer import Writer
 from tests.support.stack import Stack
 

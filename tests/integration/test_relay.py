@@ -17,13 +17,13 @@ from psycopg import sql
 from redis.exceptions import RedisError
 
 from embedq_sql import statement
-from embedq_worker.engine.relay import Relay
-from embedq_worker.engine.relaying import code_of
+from embedq_worker.engine.outbox.relay import Relay
+from embedq_worker.engine.outbox.relaying import code_of
 from embedq_worker.limiter.keys import model_key
 from embedq_worker.metrics.outbox import EPOCHS
-from embedq_worker.store.connections import connect
-from embedq_worker.store.outbox import COUNTED, LONG_AGO, Claimed, count_some_unsent
-from embedq_worker.store.outbox_pending import outbox_pending
+from embedq_worker.store.outbox.pending import outbox_pending
+from embedq_worker.store.outbox.unsettled import COUNTED, LONG_AGO, Claimed, count_some_unsent
+from embedq_worker.store.postgres.connections import connect
 from tests.support.relayed import MODEL, Outbox, outbox
 
 

@@ -18,9 +18,9 @@ from embedq.broker import Broker
 from embedq.query import Deadline
 from embedq.steps import Steps
 from embedq_worker.errors import StoreError
-from embedq_worker.store.connections import connect
-from embedq_worker.store.dead_letters import ALL, count_chosen
-from embedq_worker.store.replay import Replay
+from embedq_worker.store.dead_letters.listing import ALL, count_chosen
+from embedq_worker.store.dead_letters.replay import Replay
+from embedq_worker.store.postgres.connections import connect
 from tests.support.letters import bury_all, died, letter_ids, queued, queued_ids, stored_versions
 from tests.support.stack import Stack, wait_until
 

@@ -15,8 +15,8 @@ from embedq_worker.engine.work import content_hash
 from embedq_worker.settings import Settings, WorkerSettings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.connections import Connection, connect
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.retention import BATCH, remove_texts, remove_tombstones
 from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.writer import Writer

@@ -13,9 +13,9 @@ from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, drop_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.indexes.building import build_index
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support.roles import name_in, reader_role, role, worker_role
 from tests.support.stack import Stack, wait_until
 from tests.support.workers import Worker

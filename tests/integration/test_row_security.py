@@ -10,8 +10,8 @@ from psycopg import sql
 
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support.roles import name_in, reader_role, role, worker_role
 from tests.support.stack import Stack
 from tests.support.workers import Worker

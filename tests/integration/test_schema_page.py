@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 from tests.docs import schema_page
 
 PAGE = Path(__file__).parents[2] / "docs" / "schema.md"

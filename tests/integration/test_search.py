@@ -19,8 +19,8 @@ from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.errors import StoreError
 from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.indexes.building import build_index
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.registry import publish_registry
 from embedq_worker.store.search import search
 

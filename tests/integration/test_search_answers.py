@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from embedq_worker.catalogue import Model
 from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support.search_rows import (
     DIMENSIONS,
     Row,

@@ -16,9 +16,9 @@ from embedq_worker.catalogue import Model
 from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.index_session import BuildOptions
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.indexes.building import build_index
+from embedq_worker.store.indexes.session import BuildOptions
+from embedq_worker.store.postgres.connections import Connection, connect
 
 MODEL = Model(id="small", dimensions=4)
 QUERY = "'[4,1,2,0]'"

@@ -15,8 +15,8 @@ from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.functions import make_functions
+from embedq_worker.store.postgres.connections import Connection, connect
 
 MODEL = Model(id="small", dimensions=3)
 QUERY = "[1,0,0]"

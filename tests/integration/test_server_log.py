@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 
-from embedq_worker.store import server_log
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres import server_log
+from embedq_worker.store.postgres.database import Database
 
 
 async def verbosity(url: str) -> tuple[object, ...] | None:

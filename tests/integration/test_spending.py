@@ -12,7 +12,7 @@ import pytest
 from embedq.errors import QueryFailed
 from embedq.testing.faults import BadText, Reset, Status
 from embedq_worker.embedded.process import free_port
-from embedq_worker.engine.usage_keeper import REPORT_EVERY
+from embedq_worker.engine.money.usage_keeper import REPORT_EVERY
 from tests.support.metrics import Page, scrape
 from tests.support.stack import MODEL, Stack, wait_until
 

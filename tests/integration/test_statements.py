@@ -14,8 +14,8 @@ from psycopg.pq import ExecStatus
 from embedq_sql import statement
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.successor import start
+from embedq_worker.store.moving.successor import start
+from embedq_worker.store.postgres.connections import Connection, connect
 
 QUERIES = Path(str(files("embedq_sql"))) / "queries"
 NAMES = {

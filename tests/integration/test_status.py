@@ -23,9 +23,9 @@ from embedq_worker.cli.status_fields import Status
 from embedq_worker.embedded.valkey import Valkey
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import create_collection, drop_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.fleet import read_fleet
-from embedq_worker.store.successor import start
+from embedq_worker.store.fleet.reports import read_fleet
+from embedq_worker.store.moving.successor import start
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.bench.status.town import SMALL, build
 from tests.support.indexed import fill
 from tests.support.stack import MODEL, Stack, wait_until

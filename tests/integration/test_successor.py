@@ -13,19 +13,19 @@ from psycopg import sql
 from embedq_sql import template
 from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict
-from embedq_worker.store import successor
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
-from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.functions import searched_by
-from embedq_worker.store.index_advice import advice_on
-from embedq_worker.store.index_rebuild import Changes, rebuild_index
-from embedq_worker.store.index_status import index_report
-from embedq_worker.store.index_steps import index_lock
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.indexes.advice import advice_on
+from embedq_worker.store.indexes.building import build_index
+from embedq_worker.store.indexes.rebuild import Changes, rebuild_index
+from embedq_worker.store.indexes.status import index_report
+from embedq_worker.store.indexes.steps import index_lock
 from embedq_worker.store.migrations import apply_migrations
-from embedq_worker.store.successor import end, start, swap
-from embedq_worker.store.successor_unfilled import count_unfilled, index_unfilled
+from embedq_worker.store.moving import successor
+from embedq_worker.store.moving.successor import end, start, swap
+from embedq_worker.store.moving.successor_unfilled import count_unfilled, index_unfilled
+from embedq_worker.store.postgres.connections import Connection, connect
 from embedq_worker.store.vector_index import vector_indexes
 from tests.support.stack import wait_until
 from tests.support.two_models import NEW, OLD, columns, fill, nearest, two_rows

@@ -8,11 +8,11 @@ import psycopg
 import pytest
 
 from embedq_worker.errors import BadDimensions, CollectionBusy, CollectionConflict, RowsUnfilled
-from embedq_worker.store import snapshots, successor
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.successor import end, moving, start, swap
+from embedq_worker.store.moving import snapshots, successor
+from embedq_worker.store.moving.successor import end, moving, start, swap
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support.two_models import NEW, OLD, fill, nearest, two_rows
 
 

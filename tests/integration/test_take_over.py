@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from embedq_worker import names
-from embedq_worker.store.backlog import purge, waiting
+from embedq_worker.store.fleet.backlog import purge, waiting
 from tests.support.hands import FakeWorker
 
 QUEUE = "embedq.docs"

@@ -9,8 +9,8 @@ from decimal import Decimal
 import psycopg
 import pytest
 
-from embedq_worker.store.connections import connect
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.connections import connect
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.usage import (
     Account,
     Charge,

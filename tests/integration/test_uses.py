@@ -9,8 +9,8 @@ from psycopg import sql
 
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.indexes.building import build_index
+from embedq_worker.store.postgres.connections import Connection
 from tests.support.filled import (
     KINDS,
     MODEL,

@@ -11,14 +11,14 @@ import numpy as np
 import psycopg
 import pytest
 
-from embedq_worker.engine.cache_queue import CacheQueue
-from embedq_worker.engine.claimant import Claimant
+from embedq_worker.engine.cache.claimant import Claimant
+from embedq_worker.engine.cache.queue import CacheQueue
+from embedq_worker.engine.cache.vector_cache import VectorCache
 from embedq_worker.engine.texts import Shape, Waiter
-from embedq_worker.engine.vector_cache import VectorCache
 from embedq_worker.engine.work import Vector, content_hash
 from embedq_worker.errors import BadInput, NotCalled, RowRefused
 from embedq_worker.limiter import Flow
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.vector_cache import Kind
 from tests.support.dispatching import BULK, LIVE, SHAPE, settled
 from tests.support.dispatching import Waiter as SilentWaiter

@@ -15,7 +15,7 @@ from psycopg.rows import tuple_row
 
 from embedq_sql import statement
 from embedq_worker.errors import RowRefused
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.vector_cache import (
     Found,
     Kind,

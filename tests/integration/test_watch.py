@@ -11,8 +11,8 @@ from psycopg import sql
 
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection, drop_collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.watches import list_watches, remove_watch
+from embedq_worker.store.outbox.watches import list_watches, remove_watch
+from embedq_worker.store.postgres.connections import Connection
 from tests.support.watching import WATCH, fill, followed, put, settle_all, wanted
 
 STATEMENTS: dict[str, list[tuple[str, str | None]]] = {

@@ -6,7 +6,7 @@ from typing import LiteralString
 
 from psycopg.errors import Diagnostic
 
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 
 OTHER: LiteralString = "UPDATE product SET name = name || '+' WHERE sku = 'a'"
 CHANGES: tuple[LiteralString, ...] = (

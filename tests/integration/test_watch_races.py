@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg import IsolationLevel, errors
 
-from embedq_worker.store.connections import Connection, connect
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.support.stack import wait_until
 from tests.support.watching import WATCH, fill, followed, make_watched, settle, wanted
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 from tests.support.watching import WATCH, followed, put, wanted
 
 

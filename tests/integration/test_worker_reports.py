@@ -15,8 +15,8 @@ from embedq_worker import names
 from embedq_worker.intake.desk import Desk
 from embedq_worker.intake.reporter import LIFE, Reporter
 from embedq_worker.script import Script
-from embedq_worker.store.fleet import Fleet, Silent, read_fleet
-from embedq_worker.store.pace import read_pace
+from embedq_worker.store.fleet.pace import read_pace
+from embedq_worker.store.fleet.reports import Fleet, Silent, read_fleet
 from tests.support.hands import FakeWorker
 from tests.support.stack import Stack, wait_until
 

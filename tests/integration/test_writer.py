@@ -13,8 +13,8 @@ from embedq_worker.engine.work import content_hash
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import OnTooLong
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import connect
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.connections import connect
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.writer import Writer
 

@@ -14,8 +14,8 @@ from embedq_worker.demo.corpus import read_corpus, standard_library
 from embedq_worker.demo.questions import COLLECTION
 from embedq_worker.embedded import local_api
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.indexes.building import build_index
+from embedq_worker.store.postgres.connections import Connection
 from tests.support.filled import literal
 
 _TEXTS_AT_ONCE = 1000

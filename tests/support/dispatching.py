@@ -15,11 +15,11 @@ from embedq_worker.api.client import ApiClient
 from embedq_worker.api.request import Purpose
 from embedq_worker.api.response import Answer
 from embedq_worker.catalogue import Model
-from embedq_worker.engine.budgets import Budgets
-from embedq_worker.engine.dispatcher import Dispatcher
-from embedq_worker.engine.purse import Purse
+from embedq_worker.engine.calling.dispatcher import Dispatcher
+from embedq_worker.engine.money.budgets import Budgets
+from embedq_worker.engine.money.purse import Purse
+from embedq_worker.engine.money.usage import Usage
 from embedq_worker.engine.texts import Shape
-from embedq_worker.engine.usage import Usage
 from embedq_worker.engine.work import Vector
 from embedq_worker.errors import ApiError, BadInput, Refused, Transient
 from embedq_worker.limiter import CallOutcome, Flow, Grant, Limiter, Limits, Want

@@ -16,8 +16,8 @@ from embedq_sql import statement
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
 from embedq_worker.store.functions import make_functions
+from embedq_worker.store.postgres.connections import Connection
 
 MODEL = Model(id="small", dimensions=3, allowed_dimensions=DimensionRange(min=1, max=4000))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from psycopg import sql
 
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 
 
 def fill(connection: Connection, collection: Collection, rows: int) -> None:

@@ -8,8 +8,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from embedq_worker.store.burial import DeadLetter, bury
-from embedq_worker.store.database import Database
+from embedq_worker.store.dead_letters.burial import DeadLetter, bury
+from embedq_worker.store.postgres.database import Database
 from tests.support.stack import Stack
 
 

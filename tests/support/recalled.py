@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.store.collection import Collection, Quantization, VectorType
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.index_session import BuildOptions
-from embedq_worker.store.indexes import build_index
-from embedq_worker.store.recall import Query
+from embedq_worker.store.indexes.building import build_index
+from embedq_worker.store.indexes.recall import Query
+from embedq_worker.store.indexes.session import BuildOptions
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.search import as_text
 
 MODEL = Model(id="small", dimensions=32, allowed_dimensions=DimensionRange(min=1, max=4000))

@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from embedq.cli import main
 from embedq_worker.engine.work import content_hash
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 
 QUERY = ("--query", "SELECT sku AS id, name AS text, about AS metadata FROM product")
 OUTBOX = "SELECT id, version, text, metadata, is_bulk, source FROM embedq.outbox ORDER BY id, version"

@@ -13,13 +13,13 @@ import psycopg
 import redis as redis_client
 import redis.asyncio as redis
 
-from embedq_worker.engine.relay import Relay
-from embedq_worker.engine.sweep import Sweep
+from embedq_worker.engine.outbox.relay import Relay
+from embedq_worker.engine.outbox.sweep import Sweep
 from embedq_worker.settings import Settings, WorkerSettings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import connect
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.connections import connect
+from embedq_worker.store.postgres.database import Database
 
 MODEL = Settings().catalogue.usable("text-embedding-3-small")
 

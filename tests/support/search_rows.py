@@ -9,7 +9,7 @@ import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 
 DIMENSIONS = 3
 

@@ -9,7 +9,7 @@ from psycopg import sql
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 
 OLD = Model(id="old", dimensions=3)
 NEW = Model(id="new", dimensions=2, allowed_dimensions=DimensionRange(min=2, max=4000), max_chars_alone=100)

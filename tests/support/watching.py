@@ -8,7 +8,7 @@ import psycopg
 
 from embedq_worker.catalogue import Model
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 
 Rows = dict[str, tuple[str, Any]]
 """Text and metadata by id."""

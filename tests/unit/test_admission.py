@@ -12,9 +12,9 @@ from embedq_worker.engine.admission import Admission
 from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob, content_hash
 from embedq_worker.errors import CollectionGone, ColumnGone
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.database import Database
 from embedq_worker.store.ledger import Found, Known
-from embedq_worker.store.outage import Outage
+from embedq_worker.store.postgres.database import Database
+from embedq_worker.store.postgres.outage import Outage
 
 COLLECTION = Collection(
     id=1,

@@ -9,7 +9,7 @@ from itertools import count
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedq_worker.engine.batcher import Batcher
+from embedq_worker.engine.calling.batcher import Batcher
 from embedq_worker.engine.texts import WaitingText
 from embedq_worker.limiter import Flow
 from tests.support.dispatching import Waiter

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from embedq_worker.engine.blame import Blame
+from embedq_worker.engine.calling.blame import Blame
 from embedq_worker.engine.texts import Batch, Shape, WaitingText
 from embedq_worker.limiter import Flow
 from tests.support.dispatching import Waiter

@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from embedq_worker.engine.budgets import Budgets
+from embedq_worker.engine.money.budgets import Budgets
 from embedq_worker.errors import NotCalled, Transient
 from embedq_worker.limiter import Flow
 from embedq_worker.store.usage import Account, Charge, Scope, UsageToday

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedq_worker.catalogue import Model
-from embedq_worker.engine.caches import kind_of
+from embedq_worker.engine.cache.caches import kind_of
 from embedq_worker.engine.texts import Shape
 
 SHAPE = Shape(4, "document")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedq_worker.engine.claimant import Term
+from embedq_worker.engine.cache.claimant import Term
 
 TIMES = st.floats(0, 100, allow_nan=False)
 

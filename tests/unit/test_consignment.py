@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from embedq.contract import MAX_ITEMS, MAX_MESSAGE_BYTES
-from embedq_worker.engine.consignment import Consignment
-from embedq_worker.engine.overdue import age_to_resend
-from embedq_worker.engine.sentinel import epoch_in
-from embedq_worker.store.outbox import OutboxLane, OutboxRow
-from embedq_worker.store.queues import Queue
+from embedq_worker.engine.outbox.consignment import Consignment
+from embedq_worker.engine.outbox.overdue import age_to_resend
+from embedq_worker.engine.outbox.sentinel import epoch_in
+from embedq_worker.store.fleet.queues import Queue
+from embedq_worker.store.outbox.unsettled import OutboxLane, OutboxRow
 
 LANE = OutboxLane(1, "docs", "m", is_bulk=False, epoch=0, age=0.0)
 

@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from embedq_worker.engine import calls as module
+from embedq_worker.engine.calling import calls as module
 from embedq_worker.errors import BadInput, Refused, Transient
 from tests.support.dispatching import (
     ASKED,

@@ -16,9 +16,9 @@ import pytest
 
 from embedq_worker.catalogue import Model
 from embedq_worker.engine import embedding as module
-from embedq_worker.engine.chunking import SplitFailed
 from embedq_worker.engine.embedding import Embeddings
-from embedq_worker.engine.splitter import MOST_TRIES, Splitter
+from embedq_worker.engine.splitting.chunking import SplitFailed
+from embedq_worker.engine.splitting.splitter import MOST_TRIES, Splitter
 from embedq_worker.engine.texts import Shape, Waiter
 from embedq_worker.engine.work import Hold, RunningItem, RunningJob, Vector, content_hash
 from embedq_worker.errors import ApiError, BadInput, NotCalled
@@ -354,7 +354,7 @@ def test_a_process_ends_while_a_text_is_split() -> None:
     """Whatever the library is at."""
     script = """
 import asyncio, threading
-from embedq_worker.engine.splitting import THREAD
+from embedq_worker.engine.splitting.thread import THREAD
 begun = threading.Event()
 async def main():
     running = asyncio.wrap_future(THREAD.submit(lambda: begun.set() or threading.Event().wait(100)))

@@ -9,11 +9,11 @@ from typing import cast
 
 import numpy as np
 
-from embedq_worker.engine.fill_queue import FillQueue
+from embedq_worker.engine.moving.fill_queue import FillQueue
 from embedq_worker.engine.work import Outcome
 from embedq_worker.errors import CollectionMoved, RowRefused
-from embedq_worker.store.filler import Filler
-from embedq_worker.store.outage import Outage
+from embedq_worker.store.moving.filler import Filler
+from embedq_worker.store.postgres.outage import Outage
 from embedq_worker.store.rows import Filled
 
 

@@ -8,17 +8,17 @@ import msgspec
 import pytest
 
 from embedq_worker.catalogue import Model
-from embedq_worker.engine.filling import Filling
-from embedq_worker.engine.models import Models, ShadowModel
+from embedq_worker.engine.moving.filling import Filling
+from embedq_worker.engine.moving.models import Models, ShadowModel
 from embedq_worker.engine.summary import Summary
 from embedq_worker.engine.texts import Shape, Waiter
 from embedq_worker.engine.work import RunningJob
 from embedq_worker.errors import BadInput, NotCalled
 from embedq_worker.limiter import Flow
-from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collection import Collection, Shadow
-from embedq_worker.store.database import Database
-from embedq_worker.store.filler import Unfilled
+from embedq_worker.store.dead_letters.burial import DeadLetter
+from embedq_worker.store.moving.filler import Unfilled
+from embedq_worker.store.postgres.database import Database
 
 SHADOW = Shadow(
     generation=2,

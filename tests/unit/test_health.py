@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from embedq_worker.engine.health import Health
-from embedq_worker.engine.pulse import Pulse
+from embedq_worker.engine.monitoring.health import Health
+from embedq_worker.engine.monitoring.pulse import Pulse
 from embedq_worker.errors import DatabaseAway, NotMigrated
-from embedq_worker.store.outage import Outage
+from embedq_worker.store.postgres.outage import Outage
 
 PATIENCE = 30.0
 

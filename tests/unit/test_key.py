@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedq_worker.store.key import is_key
+from embedq_worker.store.own_table.key import is_key
 
 UUID = "a0eebc99-9c0b-4ef8-bb6d-6bb9bd380a11"
 

@@ -18,8 +18,8 @@ from embedq_worker.engine.delivery import as_payload
 from embedq_worker.engine.pipeline import _payload
 from embedq_worker.engine.work import RunningItem, RunningJob
 from embedq_worker.errors import NotReplayable
-from embedq_worker.store.fill_message import Fill
-from embedq_worker.store.letters import Letter, as_new
+from embedq_worker.store.dead_letters.letters import Letter, as_new
+from embedq_worker.store.moving.fill_message import Fill
 
 KNOWN: dict[str, Versions] = {"docs": "clock", "rows": "given"}
 DIED = datetime(2026, 1, 1, tzinfo=UTC)

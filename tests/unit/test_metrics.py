@@ -13,14 +13,14 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
 from embedq_worker.embedded.process import free_port
-from embedq_worker.engine.fleet_readings import COUNT_EVERY, PATIENCE
-from embedq_worker.engine.health import Health
-from embedq_worker.engine.probes import Probes
-from embedq_worker.engine.pulse import Pulse
+from embedq_worker.engine.monitoring.fleet_readings import COUNT_EVERY, PATIENCE
+from embedq_worker.engine.monitoring.health import Health
+from embedq_worker.engine.monitoring.probes import Probes
+from embedq_worker.engine.monitoring.pulse import Pulse
 from embedq_worker.metrics.fleet import DEAD_LETTERS
 from embedq_worker.metrics.health import READY
 from embedq_worker.metrics.reading import LIFE, Reading
-from embedq_worker.store.outage import Outage
+from embedq_worker.store.postgres.outage import Outage
 from tests.support.metrics import Page, all_metrics
 
 CONTRACT = {

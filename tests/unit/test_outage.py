@@ -18,7 +18,7 @@ from embedq_worker.errors import (
     StoreError,
 )
 from embedq_worker.metrics.registry import REGISTRY
-from embedq_worker.store.outage import Outage
+from embedq_worker.store.postgres.outage import Outage
 
 FULL = DatabaseAway("the disk of Postgres is full; make room on it (SQLSTATE 53100)")
 DOWN = DatabaseAway("Postgres is stopping or starting; look whether it comes back (SQLSTATE 57P01)")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from embedq_worker.store.pace import Pace
+from embedq_worker.store.fleet.pace import Pace
 
 
 def pace(*items: int, messages: tuple[int, ...] = (), seconds: float = 30.0) -> Pace:

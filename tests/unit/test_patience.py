@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from embedq_worker.engine import patience
-from embedq_worker.engine.patience import LEAST, MOST, Patience
+from embedq_worker.engine.moving import patience
+from embedq_worker.engine.moving.patience import LEAST, MOST, Patience
 
 
 @pytest.fixture

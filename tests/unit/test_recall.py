@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from embedq_worker.store.recall import Figures, Neighbour, Query, percentile, recall, smallest
+from embedq_worker.store.indexes.recall import Figures, Neighbour, Query, percentile, recall, smallest
 from embedq_worker.store.search import as_text
 
 DISTANCES = st.lists(st.integers(0, 12).map(float), min_size=1, max_size=30)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from embedq.messages import job_message, relayed_message
 from embedq_worker.engine.delivery import as_payload
-from embedq_worker.engine.relayed import items_named, relayed_items
+from embedq_worker.engine.outbox.relayed import items_named, relayed_items
 
 HEADERS = {"embedq_outbox": True}
 ids = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), min_size=1, max_size=20)

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from embedq_worker.engine.retries import Retries
+from embedq_worker.engine.calling.retries import Retries
 from embedq_worker.engine.texts import Batch, Shape, WaitingText
 from embedq_worker.limiter import Flow, Want
 from tests.support.dispatching import Waiter

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from embedq_worker.engine import scraping
-from embedq_worker.engine.health import Health
-from embedq_worker.engine.pulse import Pulse
-from embedq_worker.engine.queue_meter import QueueMeters
-from embedq_worker.engine.scraping import STRAGGLERS, Scraping
+from embedq_worker.engine.monitoring import scraping
+from embedq_worker.engine.monitoring.health import Health
+from embedq_worker.engine.monitoring.pulse import Pulse
+from embedq_worker.engine.monitoring.queue_meter import QueueMeters
+from embedq_worker.engine.monitoring.scraping import STRAGGLERS, Scraping
 from embedq_worker.metrics.registry import REGISTRY
 from embedq_worker.metrics.writes import ROWS
-from embedq_worker.store.outage import Outage
+from embedq_worker.store.postgres.outage import Outage
 
 
 class Bed:

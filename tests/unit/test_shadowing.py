@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from embedq_worker.catalogue import Model
-from embedq_worker.engine import patience
 from embedq_worker.engine.embedding import Embeddings
-from embedq_worker.engine.models import ShadowModel
-from embedq_worker.engine.shadowing import Shadowing
+from embedq_worker.engine.moving import patience
+from embedq_worker.engine.moving.models import ShadowModel
+from embedq_worker.engine.moving.shadowing import Shadowing
 from embedq_worker.engine.texts import Shape, Waiter
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, Vector, content_hash, rearrange
 from embedq_worker.errors import BadInput, NotCalled

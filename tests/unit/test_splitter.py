@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
-from embedq_worker.engine import chunking as module
-from embedq_worker.engine.chunking import Span, SplitFailed
-from embedq_worker.engine.splitter import MOST_TRIES, Chunker, Cutter, Splitter, splitter_of
+from embedq_worker.engine.splitting import chunking as module
+from embedq_worker.engine.splitting.chunking import Span, SplitFailed
+from embedq_worker.engine.splitting.splitter import MOST_TRIES, Chunker, Cutter, Splitter, splitter_of
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, OnTooLong
 from embedq_worker.tokens import Counter

@@ -12,7 +12,7 @@ from rich.console import Console
 from embedq_worker.cli.snapshot import Snapshot
 from embedq_worker.cli.status_fields import Budget, CollectionStatus, Move, Status, WorkerStatus
 from embedq_worker.cli.status_page import blind, page
-from embedq_worker.store.fleet import Silent
+from embedq_worker.store.fleet.reports import Silent
 
 
 def collection(name: str = "docs", **fields: Any) -> CollectionStatus:

@@ -10,10 +10,10 @@ import pytest
 
 from embedq.contract import EMBED_TASK
 from embedq_worker.engine.delivery import Delivery
-from embedq_worker.engine.queue_meter import QueueMeters
+from embedq_worker.engine.monitoring.queue_meter import QueueMeters
 from embedq_worker.engine.summary import Summary
 from embedq_worker.engine.taking import Taking
-from embedq_worker.store.burial import DeadLetter
+from embedq_worker.store.dead_letters.burial import DeadLetter
 
 
 @dataclass

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from embedq_worker.catalogue import Model
+from embedq_worker.engine.money.usage import MOST_SOURCES, OTHERS, Usage, charges_of, cost_of
 from embedq_worker.engine.texts import WaitingText
-from embedq_worker.engine.usage import MOST_SOURCES, OTHERS, Usage, charges_of, cost_of
 from embedq_worker.errors import Transient
 from embedq_worker.limiter import Flow
 from embedq_worker.store.usage import Account, Charge

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from embedq_worker.allowance import Allowance
 from embedq_worker.api.response import Answer
+from embedq_worker.engine.calling.verdicts import outcome_of, outcome_of_answer
 from embedq_worker.engine.texts import WaitingText
-from embedq_worker.engine.verdicts import outcome_of, outcome_of_answer
 from embedq_worker.errors import ApiError, BadInput, MalformedAnswer, MalformedCode, Refused, Transient
 from embedq_worker.limiter import Flow
 from tests.support.dispatching import Waiter

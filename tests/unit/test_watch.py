@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from embedq_worker.engine.watch import Watch
+from embedq_worker.engine.monitoring.watch import Watch
 
 
 class Looks:

@@ -23,10 +23,10 @@ from embedq_worker.engine.summary import Summary, causes
 from embedq_worker.engine.work import Outcome, RunningItem, RunningJob, content_hash
 from embedq_worker.engine.write_queue import MAX_ROWS, Change, WriteQueue
 from embedq_worker.errors import CollectionGone, RowRefused
-from embedq_worker.store.burial import DeadLetter
 from embedq_worker.store.collection import Layout
-from embedq_worker.store.database import Database
-from embedq_worker.store.outage import Outage
+from embedq_worker.store.dead_letters.burial import DeadLetter
+from embedq_worker.store.postgres.database import Database
+from embedq_worker.store.postgres.outage import Outage
 from embedq_worker.store.rows import Part, Row, encode
 from embedq_worker.store.writer import Writer
 

@@ -19,7 +19,7 @@ from embedq_worker.intake.governor import Window
 from embedq_worker.logs.form import Form
 from embedq_worker.logs.setup import set_up_logs
 from embedq_worker.settings import Settings
-from embedq_worker.store.connections import parse_url
+from embedq_worker.store.postgres.connections import parse_url
 
 DEFAULT_QUEUE = "embedq:default"
 """Consumed even without collections. A colon, so that no collection's queue can have the name."""

@@ -26,8 +26,8 @@ from celery.worker import state
 from embedq_worker import endings
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.engine import Engine
-from embedq_worker.engine.pulse import Pulse
-from embedq_worker.engine.queue_labels import labels_of
+from embedq_worker.engine.monitoring.pulse import Pulse
+from embedq_worker.engine.monitoring.queue_labels import labels_of
 from embedq_worker.engine.summary import Summary
 from embedq_worker.intake.desk import DESK
 from embedq_worker.intake.heartbeat import DEATHS, Heartbeat

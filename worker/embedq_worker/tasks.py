@@ -11,7 +11,7 @@ from celery import Celery
 from celery.worker.request import Request
 
 from embedq.contract import EMBED_TASK, QUERY_TASK, Lane, queue_parts
-from embedq_worker.store.fill_message import FILL_TASK
+from embedq_worker.store.moving.fill_message import FILL_TASK
 
 OWN_TASKS = frozenset({EMBED_TASK, QUERY_TASK, FILL_TASK})
 

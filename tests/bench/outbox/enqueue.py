@@ -13,8 +13,8 @@ import embedq
 from embedq_worker.catalogue import Model
 from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection, connect
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import Connection, connect
 from tests.bench.report import Report
 
 WANTED = 10_000

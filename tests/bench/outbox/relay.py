@@ -15,13 +15,13 @@ from embedq_worker.cancelling import cancel_all
 from embedq_worker.catalogue import Model
 from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.embedded.valkey import Valkey
-from embedq_worker.engine.relay import Relay
-from embedq_worker.engine.relaying import Relaying
+from embedq_worker.engine.outbox.relay import Relay
+from embedq_worker.engine.outbox.relaying import Relaying
 from embedq_worker.settings import Settings, WorkerSettings
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import connect
-from embedq_worker.store.database import Database
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import connect
+from embedq_worker.store.postgres.database import Database
 from tests.bench.report import Report
 
 WANTED = 5_000

@@ -6,7 +6,7 @@ the query, and those that match are somewhere else.
 
 from __future__ import annotations
 
-from embedq_worker.store.measuring import Measurement
+from embedq_worker.store.indexes.measuring import Measurement
 from tests.bench.report import Report
 from tests.bench.sql.ground import Estate, Ground
 

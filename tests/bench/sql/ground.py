@@ -17,12 +17,12 @@ from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, drop_collection
-from embedq_worker.store.connections import Connection, connect
-from embedq_worker.store.database import Database
-from embedq_worker.store.index_progress import progress
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.indexes.building import build_index
+from embedq_worker.store.indexes.progress import progress
+from embedq_worker.store.indexes.recall import Query
 from embedq_worker.store.migrations import apply_migrations
-from embedq_worker.store.recall import Query
+from embedq_worker.store.postgres.connections import Connection, connect
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.rows import Part, Row
 from embedq_worker.store.search import as_text
 from embedq_worker.store.writer import Writer

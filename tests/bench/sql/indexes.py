@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Any, LiteralString
 
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.measuring import Measurement
-from embedq_worker.store.recall import Figures, percentile, smallest
+from embedq_worker.store.indexes.measuring import Measurement
+from embedq_worker.store.indexes.recall import Figures, percentile, smallest
 from tests.bench.report import Report
 from tests.bench.sql.ground import Estate, Ground
 

@@ -19,8 +19,8 @@ import redis
 
 from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.embedded.valkey import Valkey
-from embedq_worker.store.connections import connect
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import connect
 from tests.bench.report import Report
 from tests.bench.status.town import FULL, SMALL, Size, build
 

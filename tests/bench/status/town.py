@@ -13,8 +13,8 @@ from embedq_worker import names
 from embedq_worker.catalogue import DimensionRange, Model
 from embedq_worker.intake.scripts import REPORT
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.fleet import WorkerReport, fields_of
+from embedq_worker.store.fleet.reports import WorkerReport, fields_of
+from embedq_worker.store.postgres.connections import Connection
 from tests.support.indexed import fill
 
 MODELS = ("text-embedding-3-small", "text-embedding-3-large", "text-embedding-ada-002")

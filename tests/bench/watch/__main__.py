@@ -17,8 +17,8 @@ import psycopg
 from embedq_worker.catalogue import Model
 from embedq_worker.embedded.postgres import Postgres
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import connect
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import connect
 from tests.bench.bed import Bed, bed
 from tests.bench.report import Report
 from tests.bench.watch.shop import WATCH, Updates, differing, make, percentile

@@ -9,7 +9,7 @@ from tests.chaos.saboteur import replace
 
 def epoch() -> None:
     """Whatever Redis holds, it is taken for the Redis that the outbox was sent to."""
-    from embedq_worker.engine import relay
+    from embedq_worker.engine.outbox import relay
 
     class Same(int):
         def __eq__(self, other: object) -> bool:
@@ -22,7 +22,7 @@ def epoch() -> None:
 
 def settling() -> None:
     """A row is gone once it is sent, and not only with the transaction that stores its item."""
-    from embedq_worker.store.outbox import Claimed
+    from embedq_worker.store.outbox.unsettled import Claimed
 
     async def remove(self: Any, numbers: Any, epoch: int) -> None:  # noqa: ARG001 - as it is called
         await self._run("remove_from_outbox", {"numbers": numbers})

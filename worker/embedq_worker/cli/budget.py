@@ -13,7 +13,7 @@ from embedq_worker.money import dollars
 from embedq_worker.settings import Settings
 from embedq_worker.store.budgets import MOST_DOLLARS, MOST_TOKENS, reset_budget, set_budget
 from embedq_worker.store.collections import list_collections
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.usage import Scope, UsageToday, usage_today
 
 _model = click.option("--model", help="A model, by id or alias.")

@@ -15,11 +15,11 @@ from embedq_worker.cli.collection_migrate import migrate
 from embedq_worker.cli.session import open_broker, open_database, publish
 from embedq_worker.errors import CollectionBusy
 from embedq_worker.settings import Settings
-from embedq_worker.store.backlog import Waiting, purge_dropped, waiting
 from embedq_worker.store.collection import Collection, OnTooLong, Quantization, VectorType
 from embedq_worker.store.collections import create_collection, drop_collection, get_collection
+from embedq_worker.store.fleet.backlog import Waiting, purge_dropped, waiting
 from embedq_worker.store.long_texts import LongTexts
-from embedq_worker.store.own_table import OwnNames, find_own_table
+from embedq_worker.store.own_table.table import OwnNames, find_own_table
 from embedq_worker.store.row_counts import count_outbox
 
 

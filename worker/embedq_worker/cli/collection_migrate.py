@@ -18,16 +18,16 @@ from embedq_worker.money import dollars
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, VectorType
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.comparison import K, overlap
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.estimate import Estimate, estimate
-from embedq_worker.store.filling import Filling
-from embedq_worker.store.index_session import BuildOptions
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.indexes.building import build_index
+from embedq_worker.store.indexes.session import BuildOptions
+from embedq_worker.store.moving.comparison import K, overlap
+from embedq_worker.store.moving.estimate import Estimate, estimate
+from embedq_worker.store.moving.filling import Filling
+from embedq_worker.store.moving.successor import end, moving, start, swap
+from embedq_worker.store.moving.successor_checks import State, check_start, check_state
+from embedq_worker.store.moving.successor_unfilled import count_unfilled, index_unfilled, refuse_unfilled
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.quantization import column_type
-from embedq_worker.store.successor import end, moving, start, swap
-from embedq_worker.store.successor_checks import State, check_start, check_state
-from embedq_worker.store.successor_unfilled import count_unfilled, index_unfilled, refuse_unfilled
 from embedq_worker.store.vector_index import vector_indexes
 
 _SWITCHES = 10

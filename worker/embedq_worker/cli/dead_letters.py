@@ -16,14 +16,14 @@ from embedq.errors import EmbedqError
 from embedq.wording import counted
 from embedq_worker.cli.session import open_broker, open_database
 from embedq_worker.settings import Settings
-from embedq_worker.store.dead_letters import (
+from embedq_worker.store.dead_letters.listing import (
     Choice,
     Listed,
     count_chosen,
     drop_dead_letters,
     list_dead_letters,
 )
-from embedq_worker.store.replay import Replay
+from embedq_worker.store.dead_letters.replay import Replay
 
 _SHOWN = 10
 """Letters that are not replayed and are named with their reason; the rest are counted."""

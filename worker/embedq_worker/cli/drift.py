@@ -12,8 +12,8 @@ from embedq_worker.cli.session import open_database
 from embedq_worker.cli.standing import duration
 from embedq_worker.errors import DriftUnknown
 from embedq_worker.settings import Settings
-from embedq_worker.store.connections import Connection
 from embedq_worker.store.drift import DriftState, accept, list_states, want_check
+from embedq_worker.store.postgres.connections import Connection
 
 _LOOK = 0.2
 """Seconds between two looks whether the check has ended."""

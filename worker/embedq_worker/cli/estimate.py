@@ -29,7 +29,7 @@ from embedq_worker.money import dollars
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.usage import stored_hashes
 
 _AT_ONCE = 1_000

@@ -18,13 +18,13 @@ from embedq_worker.cli.sizes import size
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, Quantization
 from embedq_worker.store.collections import get_collection, list_collections
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.full_text_index import build_full_text_index, drop_full_text_index
-from embedq_worker.store.index_advice import advice_on
-from embedq_worker.store.index_rebuild import Changes, rebuild_index, rebuild_options
-from embedq_worker.store.index_session import BuildOptions, means_of
-from embedq_worker.store.index_status import IndexReport, index_report
-from embedq_worker.store.indexes import build_index, drop_index
+from embedq_worker.store.indexes.advice import advice_on
+from embedq_worker.store.indexes.building import build_index, drop_index
+from embedq_worker.store.indexes.full_text import build_full_text_index, drop_full_text_index
+from embedq_worker.store.indexes.rebuild import Changes, rebuild_index, rebuild_options
+from embedq_worker.store.indexes.session import BuildOptions, means_of
+from embedq_worker.store.indexes.status import IndexReport, index_report
+from embedq_worker.store.postgres.connections import Connection
 
 
 @click.group(epilog="Example: embedq index build docs")

@@ -12,8 +12,8 @@ from rich.progress import Progress as Bar
 
 from embedq_worker.cli.standing import duration
 from embedq_worker.errors import StoreError
-from embedq_worker.store.connections import connect
-from embedq_worker.store.index_progress import Progress, progress
+from embedq_worker.store.indexes.progress import Progress, progress
+from embedq_worker.store.postgres.connections import connect
 
 _LOOK_EVERY = 0.5
 """Seconds between looks at the progress."""

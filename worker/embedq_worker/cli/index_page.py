@@ -9,8 +9,8 @@ import msgspec
 from embedq.wording import counted
 from embedq_worker.cli.sizes import size
 from embedq_worker.cli.standing import duration
-from embedq_worker.store.index_advice import Advice
-from embedq_worker.store.index_status import Building, IndexReport, IndexStatus
+from embedq_worker.store.indexes.advice import Advice
+from embedq_worker.store.indexes.status import Building, IndexReport, IndexStatus
 
 
 class Page(msgspec.Struct, frozen=True, kw_only=True):

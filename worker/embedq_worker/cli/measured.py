@@ -9,8 +9,8 @@ import msgspec
 from psycopg import sql
 
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.measuring import MOST_EF_SEARCH
-from embedq_worker.store.recall import Figures, smallest
+from embedq_worker.store.indexes.measuring import MOST_EF_SEARCH
+from embedq_worker.store.indexes.recall import Figures, smallest
 
 
 class Measured(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,8 +17,8 @@ from embedq_worker.cli.session import open_database
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.measuring import MOST_EF_SEARCH, Measurement, Truth
-from embedq_worker.store.recall import Figures, Query, percentile, smallest
+from embedq_worker.store.indexes.measuring import MOST_EF_SEARCH, Measurement, Truth
+from embedq_worker.store.indexes.recall import Figures, Query, percentile, smallest
 from embedq_worker.store.search import as_text
 
 _EF_SEARCH = (20, 40, 80, 160, 320, 640, MOST_EF_SEARCH)

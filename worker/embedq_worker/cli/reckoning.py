@@ -9,9 +9,9 @@ import msgspec
 
 from embedq_worker.catalogue import Model
 from embedq_worker.catalogue.model import count_characters
-from embedq_worker.engine.chunking import SplitFailed
-from embedq_worker.engine.splitter import splitter_of
-from embedq_worker.engine.usage import cost_of
+from embedq_worker.engine.money.usage import cost_of
+from embedq_worker.engine.splitting.chunking import SplitFailed
+from embedq_worker.engine.splitting.splitter import splitter_of
 from embedq_worker.limiter import Limits
 from embedq_worker.store.collection import Collection
 from embedq_worker.tokens import Counter

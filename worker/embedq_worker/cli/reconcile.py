@@ -20,10 +20,10 @@ from embedq_worker.cli.session import open_broker, open_database
 from embedq_worker.engine.work import content_hash
 from embedq_worker.errors import SourceError
 from embedq_worker.settings import Settings
-from embedq_worker.store.backlog import Waiting, waiting
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.fleet.backlog import Waiting, waiting
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.reconcile.comparing import Comparing, Mend, Tally
 from embedq_worker.store.reconcile.listing import list_items
 from embedq_worker.store.reconcile.misses import Misses

@@ -14,7 +14,7 @@ from embedq_worker.cli.session import open_database
 from embedq_worker.errors import StaleVector
 from embedq_worker.settings import Settings
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.connections import Connection
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.search import Hit
 from embedq_worker.store.search import search as search_by_vector
 

@@ -26,18 +26,18 @@ from embedq_worker.limiter.board import read_board
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import list_collections
-from embedq_worker.store.connections import Connection, store_errors
-from embedq_worker.store.dead_letters import count_dead_letters
-from embedq_worker.store.fleet import Fleet, WorkerReport, read_fleet
-from embedq_worker.store.index_advice import advice_on, serves
-from embedq_worker.store.index_status import IndexReport, index_reports
-from embedq_worker.store.outbox_pending import OutboxPending, outbox_pending
-from embedq_worker.store.pace import Pace, read_pace
-from embedq_worker.store.queues import LANES, Queue, read_queues
+from embedq_worker.store.dead_letters.listing import count_dead_letters
+from embedq_worker.store.fleet.pace import Pace, read_pace
+from embedq_worker.store.fleet.queues import LANES, Queue, read_queues
+from embedq_worker.store.fleet.reports import Fleet, WorkerReport, read_fleet
+from embedq_worker.store.indexes.advice import advice_on, serves
+from embedq_worker.store.indexes.status import IndexReport, index_reports
+from embedq_worker.store.outbox.pending import OutboxPending, outbox_pending
+from embedq_worker.store.outbox.watches import State, list_watches
+from embedq_worker.store.postgres.connections import Connection, store_errors
 from embedq_worker.store.row_counts import Rows, row_counts, unfilled_counts
 from embedq_worker.store.table_facts import table_facts
 from embedq_worker.store.usage import UsageToday, usage_today
-from embedq_worker.store.watches import State, list_watches
 
 if TYPE_CHECKING:
     import redis

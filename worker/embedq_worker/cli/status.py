@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
 
     from embedq.broker import Broker
-    from embedq_worker.store.connections import Connection
+    from embedq_worker.store.postgres.connections import Connection
 
 EVERY = 2.0
 """Seconds between two looks of --watch."""

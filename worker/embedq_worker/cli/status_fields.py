@@ -9,9 +9,9 @@ import msgspec
 
 from embedq.contract import Lane
 from embedq_worker.limiter.board import Change, Cooling, Pause
-from embedq_worker.store.fleet import Silent
-from embedq_worker.store.index_advice import Advice
-from embedq_worker.store.watches import State
+from embedq_worker.store.fleet.reports import Silent
+from embedq_worker.store.indexes.advice import Advice
+from embedq_worker.store.outbox.watches import State
 
 PendingBy = Literal["pace", "oldest"]
 """Where the items of a queued message are known from: what was done lately, or the oldest message alone."""

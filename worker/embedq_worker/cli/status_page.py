@@ -16,9 +16,9 @@ from embedq_worker.cli.snapshot import Snapshot
 from embedq_worker.cli.standing import Standing, duration, notes, summary
 from embedq_worker.cli.status_fields import Budget, CollectionStatus, Move, Status, WorkerStatus
 from embedq_worker.money import dollars
-from embedq_worker.store.fleet import Silent
-from embedq_worker.store.outbox import COUNTED
-from embedq_worker.store.watches import AMISS_STATES
+from embedq_worker.store.fleet.reports import Silent
+from embedq_worker.store.outbox.unsettled import COUNTED
+from embedq_worker.store.outbox.watches import AMISS_STATES
 
 _ALARM = "bold red"
 _WARNING = "yellow"

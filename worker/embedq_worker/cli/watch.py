@@ -10,7 +10,7 @@ import msgspec
 from embedq_worker.cli.session import open_database
 from embedq_worker.cli.standing import duration
 from embedq_worker.settings import Settings
-from embedq_worker.store.watches import WatchState, add_watch, list_watches, remove_watch
+from embedq_worker.store.outbox.watches import WatchState, add_watch, list_watches, remove_watch
 
 _ADVICE = {
     "behind": "changes were missed since {since} (SQLSTATE {code}); docs/watch.md says what to do",

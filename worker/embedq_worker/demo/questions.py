@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import psycopg
 
 from embedq.producer import Producer
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 
 COLLECTION = "docs"
 """The collection that ``nearest.sql`` reads."""

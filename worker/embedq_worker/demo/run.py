@@ -24,10 +24,10 @@ from embedq_worker.embedded.stack import EmbeddedStack
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.dead_letters import count_dead_letters
-from embedq_worker.store.indexes import build_index
+from embedq_worker.store.dead_letters.listing import count_dead_letters
+from embedq_worker.store.indexes.building import build_index
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.row_counts import count_rows
 
 _LOOK_EVERY = 0.1

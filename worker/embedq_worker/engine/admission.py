@@ -11,8 +11,8 @@ from embedq_worker.engine.insisting import insist
 from embedq_worker.engine.work import Outcome, RunningItem
 from embedq_worker.errors import CollectionGone, RightsMissing
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.database import Database
 from embedq_worker.store.ledger import Found, Known, look_up
+from embedq_worker.store.postgres.database import Database
 
 _LOOK_UP_ITEMS = 2000
 """Items of one question to the ledger."""

@@ -17,8 +17,8 @@ from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import CollectionGone
 from embedq_worker.logs import failure, get_logger
 from embedq_worker.metrics.dead_letters import DEAD_LETTERS
-from embedq_worker.store.burial import DeadLetter, bury, stripped
-from embedq_worker.store.database import Database
+from embedq_worker.store.dead_letters.burial import DeadLetter, bury, stripped
+from embedq_worker.store.postgres.database import Database
 
 logger = get_logger(__name__)
 

@@ -29,7 +29,7 @@ from embedq.contract import (
 from embedq.errors import InvalidItem
 from embedq_worker.engine.summary import Finish
 from embedq_worker.errors import NotAJob
-from embedq_worker.store.fill_message import FILL_TASK, Fill
+from embedq_worker.store.moving.fill_message import FILL_TASK, Fill
 from embedq_worker.tracing import Spans
 
 MAX_SOURCE_LENGTH = 200

@@ -33,7 +33,7 @@ from embedq_worker.errors import (
 from embedq_worker.logs import get_logger
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, collection_row
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.registry import is_published, publish_registry
 
 logger = get_logger(__name__)

@@ -17,9 +17,9 @@ from time import monotonic, time
 from typing import NamedTuple
 
 from embedq_worker.catalogue import Model
-from embedq_worker.engine.caches import kind_of
+from embedq_worker.engine.cache.caches import kind_of
+from embedq_worker.engine.calling.dispatcher import Dispatcher
 from embedq_worker.engine.directory import Served
-from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Shape
 from embedq_worker.engine.work import Vector, content_hash
@@ -28,8 +28,8 @@ from embedq_worker.limiter import Flow
 from embedq_worker.logs import failure, get_logger
 from embedq_worker.metrics import drift
 from embedq_worker.settings import Settings
-from embedq_worker.store.database import Database
 from embedq_worker.store.drift import DriftState, Finding, claim_check, end_check, read_states
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.usage import UsagePurpose
 from embedq_worker.tracing import Spans
 

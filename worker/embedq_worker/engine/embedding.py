@@ -14,9 +14,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from embedq_worker.engine.shadowing import Shadowing
-from embedq_worker.engine.splitter import MOST_TRIES, Splitter
-from embedq_worker.engine.splitting import THREAD
+from embedq_worker.engine.moving.shadowing import Shadowing
+from embedq_worker.engine.splitting.splitter import MOST_TRIES, Splitter
+from embedq_worker.engine.splitting.thread import THREAD
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.texts import Asker, Shape, Waiter
 from embedq_worker.engine.waiting_parts import InParts, WaitingPart, Whole

@@ -13,8 +13,8 @@ from typing import Any
 from embedq.errors import EmbedqError
 from embedq_worker.cancelling import cancel_all
 from embedq_worker.engine.delivery import Delivery
+from embedq_worker.engine.monitoring.pulse import Pulse
 from embedq_worker.engine.parts import Parts
-from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.taking import give_back
 from embedq_worker.logs import Field, failure, get_logger
 from embedq_worker.settings import Settings

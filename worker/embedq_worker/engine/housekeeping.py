@@ -13,7 +13,7 @@ from embedq_worker.engine.steady import steadily
 from embedq_worker.errors import CollectionGone, StoreError
 from embedq_worker.logs import get_logger
 from embedq_worker.settings import WorkerSettings
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.retention import BATCH, remove_texts, remove_tombstones
 from embedq_worker.store.usage import forget_reports
 from embedq_worker.store.vector_cache import forget_unused

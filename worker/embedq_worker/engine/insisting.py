@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from embedq_worker.errors import DatabaseAway, StoreError
-from embedq_worker.store.outage import Outage
+from embedq_worker.store.postgres.outage import Outage
 
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 5.0

@@ -14,31 +14,31 @@ from redis.backoff import NoBackoff
 from embedq_worker.api.client import ApiClient
 from embedq_worker.cancelling import cancel_all
 from embedq_worker.catalogue import Model
-from embedq_worker.engine.backfill import Backfill
 from embedq_worker.engine.burial_queue import BurialQueue
-from embedq_worker.engine.caches import Caches
+from embedq_worker.engine.cache.caches import Caches
+from embedq_worker.engine.calling.dispatcher import Dispatcher
 from embedq_worker.engine.delivery import Delivery
 from embedq_worker.engine.directory import Directory
-from embedq_worker.engine.dispatcher import Dispatcher
 from embedq_worker.engine.drift_check import DriftCheck
-from embedq_worker.engine.fleet_readings import FleetReadings
-from embedq_worker.engine.health import Health
 from embedq_worker.engine.housekeeping import Housekeeping
+from embedq_worker.engine.money.usage_keeper import UsageKeeper
+from embedq_worker.engine.monitoring.fleet_readings import FleetReadings
+from embedq_worker.engine.monitoring.health import Health
+from embedq_worker.engine.monitoring.probes import Probes, listen_to
+from embedq_worker.engine.monitoring.pulse import Pulse
+from embedq_worker.engine.monitoring.queue_labels import labels_of
+from embedq_worker.engine.monitoring.queue_meter import QueueMeters
+from embedq_worker.engine.monitoring.scraping import Scraping
+from embedq_worker.engine.outbox.backfill import Backfill
+from embedq_worker.engine.outbox.relayed import is_relayed
+from embedq_worker.engine.outbox.relaying import Relaying
+from embedq_worker.engine.outbox.sweep import Sweep
 from embedq_worker.engine.pipelines import Pipelines
-from embedq_worker.engine.probes import Probes, listen_to
-from embedq_worker.engine.pulse import Pulse
 from embedq_worker.engine.queries import Queries
-from embedq_worker.engine.queue_labels import labels_of
-from embedq_worker.engine.queue_meter import QueueMeters
-from embedq_worker.engine.relayed import is_relayed
-from embedq_worker.engine.relaying import Relaying
-from embedq_worker.engine.scraping import Scraping
-from embedq_worker.engine.sweep import Sweep
 from embedq_worker.engine.taking import Taking
-from embedq_worker.engine.usage_keeper import UsageKeeper
 from embedq_worker.limiter import Limiter
 from embedq_worker.settings import Settings
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.tracing import TRACES
 from embedq_worker.tracing.provider import provider_of
 

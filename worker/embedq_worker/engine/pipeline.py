@@ -18,19 +18,19 @@ from embedq.contract import Item
 from embedq_worker.catalogue.model import count_characters
 from embedq_worker.engine.admission import Admission
 from embedq_worker.engine.embedding import Embeddings
-from embedq_worker.engine.filling import Filling
-from embedq_worker.engine.models import Models
-from embedq_worker.engine.shadowing import Shadowing
-from embedq_worker.engine.splitter import splitter_of
+from embedq_worker.engine.moving.filling import Filling
+from embedq_worker.engine.moving.models import Models
+from embedq_worker.engine.moving.shadowing import Shadowing
+from embedq_worker.engine.splitting.splitter import splitter_of
 from embedq_worker.engine.steady import steadily
 from embedq_worker.engine.work import Outcome, RunningItem, rearrange
 from embedq_worker.engine.write_queue import Change, WriteQueue
 from embedq_worker.errors import NO_ROW, ApiError, CollectionGone, NotCalled
 from embedq_worker.logs import get_logger
-from embedq_worker.store.burial import DeadLetter
-from embedq_worker.store.database import Database
-from embedq_worker.store.key import is_key
-from embedq_worker.store.own_writer import OwnWriter
+from embedq_worker.store.dead_letters.burial import DeadLetter
+from embedq_worker.store.own_table.key import is_key
+from embedq_worker.store.own_table.writer import OwnWriter
+from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.writer import Writer
 
 logger = get_logger(__name__)

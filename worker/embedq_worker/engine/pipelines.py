@@ -8,14 +8,14 @@ from functools import partial
 
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.burial_queue import BurialQueue
-from embedq_worker.engine.caches import Caches
+from embedq_worker.engine.cache.caches import Caches
+from embedq_worker.engine.calling.dispatcher import Dispatcher
 from embedq_worker.engine.directory import Directory, Served
-from embedq_worker.engine.dispatcher import Dispatcher
-from embedq_worker.engine.models import Models, ShadowModel
+from embedq_worker.engine.moving.models import Models, ShadowModel
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.texts import Asker
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.database import Database
 
 
 class Pipelines:

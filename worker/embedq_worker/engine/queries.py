@@ -16,7 +16,7 @@ import redis.asyncio as redis
 from redis.exceptions import ReadOnlyError, RedisError
 
 from embedq.contract import Query, QueryReply, reply_key
-from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.calling.dispatcher import Dispatcher
 from embedq_worker.engine.summary import Summary
 from embedq_worker.engine.texts import Shape
 from embedq_worker.engine.work import Hold, Outcome, Vector, content_hash

@@ -10,6 +10,7 @@ from time import monotonic
 from embedq.errors import InvalidItem
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.burial_queue import BurialQueue
+from embedq_worker.engine.calling.dispatcher import Dispatcher
 from embedq_worker.engine.delivery import (
     Delivery,
     as_payload,
@@ -21,16 +22,15 @@ from embedq_worker.engine.delivery import (
     version_of,
 )
 from embedq_worker.engine.directory import Directory, Served
-from embedq_worker.engine.dispatcher import Dispatcher
+from embedq_worker.engine.monitoring.queue_meter import QueueMeters
+from embedq_worker.engine.outbox.relayed import is_relayed, items_named, relayed_items
 from embedq_worker.engine.pipeline import Pipeline
 from embedq_worker.engine.queries import Queries, QueryKind
-from embedq_worker.engine.queue_meter import QueueMeters
-from embedq_worker.engine.relayed import is_relayed, items_named, relayed_items
 from embedq_worker.engine.summary import Summary, died_of
 from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob
 from embedq_worker.errors import NotAJob, StoreError
 from embedq_worker.logs import get_logger
-from embedq_worker.store.burial import DeadLetter
+from embedq_worker.store.dead_letters.burial import DeadLetter
 from embedq_worker.tracing import TRACES, Spans, end_message
 
 logger = get_logger(__name__)

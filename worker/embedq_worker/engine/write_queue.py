@@ -18,7 +18,7 @@ from embedq_worker.engine.work import Outcome, RunningItem
 from embedq_worker.errors import CollectionGone, CollectionMoved, RowRefused, RowsLocked
 from embedq_worker.logs import failure, get_logger
 from embedq_worker.metrics.writes import ROWS, WRITE_TIME
-from embedq_worker.store.outage import Outage
+from embedq_worker.store.postgres.outage import Outage
 from embedq_worker.store.rows import Row
 from embedq_worker.store.writer import Writer
 from embedq_worker.tracing import TRACES

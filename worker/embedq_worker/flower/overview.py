@@ -7,9 +7,9 @@ import msgspec
 from embedq.broker import Broker
 from embedq.contract import Lane, queue_name
 from embedq_worker.limiter.board import ModelBoard, read_board
-from embedq_worker.store.fleet import Fleet, read_fleet
-from embedq_worker.store.pace import Pace, read_pace
-from embedq_worker.store.queues import LANES, Queue, read_queues
+from embedq_worker.store.fleet.pace import Pace, read_pace
+from embedq_worker.store.fleet.queues import LANES, Queue, read_queues
+from embedq_worker.store.fleet.reports import Fleet, read_fleet
 from embedq_worker.store.registry import read_registry
 
 

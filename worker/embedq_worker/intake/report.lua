@@ -2,7 +2,7 @@
 -- What a process says of itself, for `embedq status` and the metrics, and what the fleet has done in this minute. It may run when
 -- the server is out of memory: then people look, and it is a few hundred bytes.
 --
--- KEYS[1]  hash  <prefix>embedq:worker:<process>  the report: store/fleet.py has its fields
+-- KEYS[1]  hash  <prefix>embedq:worker:<process>  the report: store/fleet/reports.py has its fields
 --
 -- ARGV[1]  seconds that the report lives
 -- ARGV[2]  stem of the keys <prefix>embedq:pace:<minute>: hash of "<collection> items" and "<collection> messages" done

@@ -23,8 +23,8 @@ from embedq_worker import names
 from embedq_worker.intake.desk import Desk
 from embedq_worker.intake.scripts import REPORT
 from embedq_worker.logs import failure, get_logger
-from embedq_worker.store.fleet import WorkerReport, fields_of
-from embedq_worker.store.pace import KEPT
+from embedq_worker.store.fleet.pace import KEPT
+from embedq_worker.store.fleet.reports import WorkerReport, fields_of
 
 logger = get_logger(__name__)
 

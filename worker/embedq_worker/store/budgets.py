@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 
 from embedq_sql import statement
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 from embedq_worker.store.usage import Scope
 
 MOST_DOLLARS = 1_000_000_000

@@ -13,10 +13,10 @@ from embedq_sql import statement, template
 from embedq_worker.catalogue import Model
 from embedq_worker.errors import CollectionBusy, CollectionConflict, StoreError
 from embedq_worker.store.collection import Collection, Quantization, VectorType, collection_row
-from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.functions import drop_functions, make_functions, searched_by
 from embedq_worker.store.long_texts import LongTexts
-from embedq_worker.store.own_table import OwnTable, check_room, has_columns
+from embedq_worker.store.own_table.table import OwnTable, check_room, has_columns
+from embedq_worker.store.postgres.connections import Connection, store_errors
 from embedq_worker.store.quantization import column_type
 
 _CHANGED_BY = {"model": "embedq collection migrate", "quantization": "embedq index rebuild"}

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from psycopg.rows import dict_row
 
 from embedq_sql import statement
-from embedq_worker.store.connections import Connection, store_errors
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.connections import Connection, store_errors
+from embedq_worker.store.postgres.database import Database
 
 _BYTES = np.dtype("<f4")
 Vector = NDArray[np.float32]

@@ -15,8 +15,8 @@ from psycopg import errors, sql
 from embedq_sql import statement, template
 from embedq_worker.errors import CollectionConflict
 from embedq_worker.store.collection import Collection, Quantization
-from embedq_worker.store.connections import Connection
 from embedq_worker.store.places import places
+from embedq_worker.store.postgres.connections import Connection
 from embedq_worker.store.quantization import ordering
 from embedq_worker.store.vector_index import usable_quantization
 

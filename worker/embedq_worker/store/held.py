@@ -7,7 +7,7 @@ from psycopg import sql
 from embedq_sql import statement
 from embedq_worker.errors import CollectionGone, CollectionMoved
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.database import Connection
+from embedq_worker.store.postgres.database import Connection
 
 
 class Held:

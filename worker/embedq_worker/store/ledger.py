@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from embedq_sql import statement
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.database import Connection, Database
-from embedq_worker.store.own_rows import OwnRows
+from embedq_worker.store.own_table.rows import OwnRows
+from embedq_worker.store.postgres.database import Connection, Database
 
 _LOOK_UP = statement("look_up")
 

@@ -7,7 +7,7 @@ from psycopg import errors
 from embedq_sql import migrations, statement
 from embedq_worker.errors import StoreError
 from embedq_worker.store.collections import renew_functions
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 
 LEAST_POSTGRES = 14
 LEAST_PGVECTOR = (0, 8)

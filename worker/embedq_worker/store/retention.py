@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import LiteralString
 
 from embedq_sql import statement
-from embedq_worker.store.database import Database
+from embedq_worker.store.postgres.database import Database
 
 BATCH = 1_000
 """Rows of one transaction: short enough for writers that wait for it."""

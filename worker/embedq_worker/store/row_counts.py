@@ -9,7 +9,7 @@ from psycopg import errors, sql
 
 from embedq_sql import statement, template
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 from embedq_worker.store.table_facts import TableFacts, table_facts
 
 COUNTED_ROWS = 100_000

@@ -12,7 +12,7 @@ from psycopg.types.json import Jsonb
 from embedq_sql import statement
 from embedq_worker.errors import StaleVector, StoreError
 from embedq_worker.store.collections import get_collection
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 
 
 class Hit(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from embedq_sql import statement
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection, store_errors
 from embedq_worker.store.places import places
+from embedq_worker.store.postgres.connections import Connection, store_errors
 
 
 class TableFacts(NamedTuple):

@@ -10,10 +10,10 @@ import msgspec
 from psycopg.rows import class_row
 
 from embedq_sql import statement
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 
 if TYPE_CHECKING:  # commands read usage, and start sooner without the workers' pool
-    from embedq_worker.store.database import Database
+    from embedq_worker.store.postgres.database import Database
 
 UsagePurpose = Literal["documents", "queries", "fill", "drift"]
 """What vectors were wanted for: ``fill`` is all that a collection's move to another model costs."""

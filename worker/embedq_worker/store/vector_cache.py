@@ -17,7 +17,7 @@ from psycopg import errors
 
 from embedq_sql import statement
 from embedq_worker.errors import RowRefused
-from embedq_worker.store.database import Connection, Database
+from embedq_worker.store.postgres.database import Connection, Database
 
 _CLAIM = statement("claim_vectors")
 _MARK_USED = statement("mark_vectors_used")

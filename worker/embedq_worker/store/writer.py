@@ -19,8 +19,8 @@ from psycopg import sql
 from embedq_sql import statement
 from embedq_worker.store import rows
 from embedq_worker.store.collection import Collection, Layout
-from embedq_worker.store.database import Connection, Database
 from embedq_worker.store.held import Held
+from embedq_worker.store.postgres.database import Connection, Database
 from embedq_worker.store.rows import Row
 
 

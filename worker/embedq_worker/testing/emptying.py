@@ -11,10 +11,10 @@ from psycopg import sql
 
 from embedq.broker import Broker
 from embedq_sql import statement, template
-from embedq_worker.store.backlog import purge, waiting
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection
-from embedq_worker.store.dead_letters import Choice, count_chosen, drop_dead_letters
+from embedq_worker.store.dead_letters.listing import Choice, count_chosen, drop_dead_letters
+from embedq_worker.store.fleet.backlog import purge, waiting
+from embedq_worker.store.postgres.connections import Connection
 
 _IN_HAND_SECONDS = 10.0
 _POLL_SECONDS = 0.01

@@ -19,13 +19,13 @@ from embedq_worker.embedded.process import private_folder, remove_folder
 from embedq_worker.embedded.valkey import Valkey
 from embedq_worker.embedded.worker import WorkerServer
 from embedq_worker.settings import Settings
-from embedq_worker.store.backlog import waiting
 from embedq_worker.store.collection import Collection
 from embedq_worker.store.collections import create_collection, list_collections
-from embedq_worker.store.connections import connect
-from embedq_worker.store.dead_letters import Choice, list_dead_letters
+from embedq_worker.store.dead_letters.listing import Choice, list_dead_letters
+from embedq_worker.store.fleet.backlog import waiting
 from embedq_worker.store.long_texts import LongTexts
 from embedq_worker.store.migrations import apply_migrations
+from embedq_worker.store.postgres.connections import connect
 from embedq_worker.testing.emptying import empty
 
 MODEL = "text-embedding-3-small"

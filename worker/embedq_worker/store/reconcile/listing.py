@@ -8,7 +8,7 @@ import msgspec
 
 from embedq.contract import Item
 from embedq_sql import statement
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 from embedq_worker.store.reconcile.source import Source, listed
 
 _json = msgspec.json.Encoder()

@@ -11,7 +11,7 @@ from datetime import datetime
 
 from embedq_sql import statement
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 
 
 class Misses:

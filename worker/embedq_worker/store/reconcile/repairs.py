@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from embedq_sql import statement
 from embedq_worker.errors import CollectionBusy
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 from embedq_worker.store.reconcile.differences import Repair
 
 

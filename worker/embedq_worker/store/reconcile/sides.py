@@ -11,7 +11,7 @@ from psycopg import IsolationLevel, sql
 from embedq_sql import statement
 from embedq_worker.errors import SourceError
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 from embedq_worker.store.reconcile.differences import Letter
 from embedq_worker.store.reconcile.pairs import Held, Wanted
 from embedq_worker.store.reconcile.source import Source, source_errors

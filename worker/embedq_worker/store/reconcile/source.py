@@ -11,7 +11,7 @@ from psycopg import errors, sql
 from embedq_sql import statement, template
 from embedq_worker.errors import SourceError, StoreError
 from embedq_worker.store.collection import Collection
-from embedq_worker.store.connections import Connection, store_errors
+from embedq_worker.store.postgres.connections import Connection, store_errors
 
 _COLUMNS = {"id", "text", "metadata", "version"}
 

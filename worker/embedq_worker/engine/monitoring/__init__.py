@@ -1,0 +1,1 @@
+"""Monitoring: health for the probes, and readings for the metrics."""

@@ -1,0 +1,1 @@
+"""Moving: what a collection that changes its model needs of the engine."""

@@ -1,0 +1,1 @@
+"""Dead letters: buried, listed, replayed."""

@@ -1,0 +1,1 @@
+"""A collection's move from one model to another, while it is read and written."""

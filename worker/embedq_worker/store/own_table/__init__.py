@@ -1,0 +1,1 @@
+"""Somebody's own table, of which a collection writes the vectors."""
