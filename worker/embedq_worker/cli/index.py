@@ -65,7 +65,8 @@ def build(
 ) -> None:
     """Build the HNSW index of collection NAME for cosine distance, while others read and write.
 
-    Do it after the bulk load: loading into an index is many times slower. Ctrl-C removes what is half built.
+    Do it after the bulk load: loading into an index takes several times as long. Ctrl-C removes what is half
+    built.
     """
     _check_width(m, ef_construction)
     options = BuildOptions(m=m, ef_construction=ef_construction, memory=_bytes(memory), workers=workers)
