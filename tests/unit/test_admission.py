@@ -11,27 +11,16 @@ import pytest
 from embedq_worker.engine.admission import Admission
 from embedq_worker.engine.work import Hold, Outcome, RunningItem, RunningJob, content_hash
 from embedq_worker.errors import CollectionGone, ColumnGone
-from embedq_worker.store.collection import Collection
 from embedq_worker.store.ledger import Found, Known
 from embedq_worker.store.postgres.database import Database
 from embedq_worker.store.postgres.outage import Outage
-
-COLLECTION = Collection(
-    id=1,
-    name="docs",
-    table_schema="public",
-    table_name="docs",
-    model="m",
-    dimensions=2,
-    vector_type="vector",
-    versions="clock",
-)
+from tests.support.docs_collection import DOCS
 
 
 class Owner:
     """In place of the pipeline: keeps what it is told."""
 
-    collection = COLLECTION
+    collection = DOCS
     is_dropped = False
     lacks_rights = False
 

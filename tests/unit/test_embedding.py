@@ -24,20 +24,9 @@ from embedq_worker.engine.work import Hold, RunningItem, RunningJob, Vector, con
 from embedq_worker.errors import ApiError, BadInput, NotCalled
 from embedq_worker.limiter import Flow
 from embedq_worker.store.collection import Collection
+from tests.support.docs_collection import DOCS
 
-COLLECTION = Collection(
-    id=1,
-    name="docs",
-    table_schema="public",
-    table_name="docs",
-    model="m",
-    dimensions=2,
-    vector_type="vector",
-    versions="clock",
-)
-
-
-TRUNCATING = msgspec.structs.replace(COLLECTION, on_too_long="truncate")
+TRUNCATING = msgspec.structs.replace(DOCS, on_too_long="truncate")
 
 
 def too_long() -> BadInput:
@@ -55,7 +44,7 @@ def vector(text: str) -> Vector:
 class Service:
     """Remembers who asked for what, and the items that were told of."""
 
-    def __init__(self, splitter: Splitter | None = None, collection: Collection = COLLECTION) -> None:
+    def __init__(self, splitter: Splitter | None = None, collection: Collection = DOCS) -> None:
         self.asked: list[tuple[str, Waiter]] = []
         self.embedded: list[RunningItem] = []
         self.refused: list[tuple[RunningItem, ApiError]] = []
@@ -112,9 +101,7 @@ class AtSpaces(Splitter):
 
 
 @asynccontextmanager
-async def splitting(
-    texts: str, collection: Collection = COLLECTION
-) -> AsyncIterator[tuple[Service, RunningItem]]:
+async def splitting(texts: str, collection: Collection = DOCS) -> AsyncIterator[tuple[Service, RunningItem]]:
     """An item of a text that is split at its spaces, when its parts were asked for."""
     service = Service(AtSpaces(), collection)
     running = asyncio.create_task(service.embeddings.run())

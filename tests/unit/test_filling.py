@@ -15,10 +15,11 @@ from embedq_worker.engine.texts import Shape, Waiter
 from embedq_worker.engine.work import RunningJob
 from embedq_worker.errors import BadInput, NotCalled
 from embedq_worker.limiter import Flow
-from embedq_worker.store.collection import Collection, Shadow
+from embedq_worker.store.collection import Shadow
 from embedq_worker.store.dead_letters.burial import DeadLetter
 from embedq_worker.store.moving.filler import Unfilled
 from embedq_worker.store.postgres.database import Database
+from tests.support.docs_collection import DOCS
 
 SHADOW = Shadow(
     generation=2,
@@ -28,17 +29,7 @@ SHADOW = Shadow(
     column_name="embedding_g2",
     state="next",
 )
-COLLECTION = Collection(
-    id=1,
-    name="docs",
-    table_schema="public",
-    table_name="docs",
-    model="old",
-    dimensions=2,
-    vector_type="vector",
-    versions="clock",
-    shadow=SHADOW,
-)
+COLLECTION = msgspec.structs.replace(DOCS, model="old", shadow=SHADOW)
 ROWS = [Unfilled("1", chunk, f"text {chunk}", 7) for chunk in range(2)]
 
 

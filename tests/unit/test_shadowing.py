@@ -20,7 +20,8 @@ from embedq_worker.errors import BadInput, NotCalled
 from embedq_worker.limiter import Flow
 from embedq_worker.store.collection import Layout
 from embedq_worker.store.rows import Filled, Part
-from tests.unit.test_embedding import COLLECTION, AtSpaces
+from tests.support.docs_collection import DOCS
+from tests.unit.test_embedding import AtSpaces
 
 OWN = np.array([1, 2], np.float32)
 OTHER = np.array([3, 4, 5], np.float32)
@@ -155,7 +156,7 @@ async def test_item_that_ends_while_it_is_asked_for_leaves_nothing(has_moved: bo
     service, own = Service(), Asked()
     told: list[RunningItem] = []
     embeddings = Embeddings(
-        COLLECTION,
+        DOCS,
         own,
         AtSpaces(),
         embedded=told.append,

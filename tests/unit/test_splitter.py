@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from math import inf
 
+import msgspec
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from embedq_worker.engine.splitting.splitter import MOST_TRIES, Chunker, Cutter,
 from embedq_worker.settings import Settings
 from embedq_worker.store.collection import Collection, OnTooLong
 from embedq_worker.tokens import Counter
+from tests.support.docs_collection import DOCS
 
 SMALL = Model(id="small", dimensions=4, max_tokens=100)
 OPENAI = Settings().catalogue.usable("text-embedding-3-small")
@@ -32,19 +34,7 @@ def collection(
     on_too_long: OnTooLong = "chunk", tokens: int | None = None, overlap: int | None = None
 ) -> Collection:
     """A collection that does this with long texts."""
-    return Collection(
-        id=1,
-        name="docs",
-        table_schema="public",
-        table_name="docs",
-        model="m",
-        dimensions=4,
-        vector_type="vector",
-        versions="clock",
-        on_too_long=on_too_long,
-        chunk_tokens=tokens,
-        chunk_overlap=overlap,
-    )
+    return msgspec.structs.replace(DOCS, on_too_long=on_too_long, chunk_tokens=tokens, chunk_overlap=overlap)
 
 
 SPLITTERS = [
