@@ -15,6 +15,7 @@ from tests.support.dispatching import (
     BULK,
     LIVE,
     QUERY,
+    SHAPE,
     Bed,
     settled,
 )
@@ -70,6 +71,51 @@ async def test_a_text_that_alone_is_refused_is_at_fault(bed: Bed) -> None:
             await bed.grant(BULK)
     assert waiters[0].tokens
     assert [type(error) for error in waiters[1].errors] == [Refused]
+
+
+@pytest.mark.parametrize("before", [Transient(500), Transient(503)], ids=str)
+async def test_what_failed_before_is_no_refusal(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch, before: Transient
+) -> None:
+    """Credits run out after a bad hour: what failed in it waits for them like everything else."""
+    monkeypatch.setattr(random, "uniform", lambda *_: 0.0)
+    [waiter] = await bed.ask("a")
+    for number in range(6):
+        bed.client.failures = [before if number < 5 else Refused(403)]
+        await bed.wanted()
+        await bed.grant(BULK)
+        await bed.ask(f"other {number}", lane="live")
+        await bed.grant(LIVE)
+    assert bed.client.calls.count(["a"]) == 6
+    assert waiter.is_waiting
+
+
+async def test_what_was_overloaded_is_not_halved_when_we_are_refused(
+    bed: Bed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Answers from before tell nothing of a refusal that comes after them."""
+    monkeypatch.setattr(random, "uniform", lambda *_: 0.0)
+    await bed.ask("other", lane="live")
+    await bed.grant(LIVE)
+    bed.client.failures = [Transient(503), Refused(401)]
+    await bed.ask("a", "b")
+    for _ in range(3):
+        await bed.wanted()
+        await bed.grant(BULK)
+    assert bed.client.calls == [["other"]] + [["a", "b"]] * 3
+
+
+async def test_halves_tell_whose_fault_it_is(bed: Bed) -> None:
+    """At the end of a load nobody else calls: of two bad texts the neighbours are embedded all the same."""
+    bed.client.refuses = "bad"
+    waiters = []
+    for shape in (SHAPE, QUERY):
+        waiters += await bed.ask("a", "b", "c", "bad", shape=shape)
+        await bed.grant(BULK)
+    await bed.ask("other")
+    for _ in range(20):
+        await bed.grant(BULK)
+    assert [bool(waiter.tokens) for waiter in waiters] == [True, True, True, False] * 2
 
 
 async def test_a_failure_is_tried_again_later(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,8 @@ class Batch:
     """The texts of one API request, and its failures so far.
 
     ``first_failure`` by the monotonic clock, seconds; ``strikes``: failures in a row that were its own, which
-    is told from what others' requests came to since ``answers_before`` and ``failures_before``.
+    is told from what others' requests came to since ``answers_before`` and ``failures_before``; ``refusals``:
+    those of its own by which the service refused us.
     """
 
     texts: list[WaitingText]
@@ -129,6 +130,7 @@ class Batch:
     answers_before: int = 0
     failures_before: int = 0
     strikes: int = 0
+    refusals: int = 0
     is_half: bool = False
     """Whether it is a part of one that failed."""
 

@@ -15,7 +15,10 @@ hour of the service."""
 
 
 class Blame:
-    """Of one model, by the calls of this process. Those alone count that are made for the first time."""
+    """Of one model, by the calls of this process. What was tried before counts no more.
+
+    Nor do halves that fail, for they fail as what they were a part of; their answers do.
+    """
 
     def __init__(self) -> None:
         self._answers = 0
@@ -23,7 +26,12 @@ class Blame:
 
     def answered(self, batch: Batch) -> None:
         """A call of this batch was answered."""
-        self._answers += _is_fresh(batch)
+        self._answers += not batch.failures
+
+    def overloaded(self, batch: Batch) -> None:
+        """A call of this batch failed as any other's might have: that tells nothing of its texts."""
+        batch.failures += 1
+        self._look_from_now(batch)
 
     def failed(self, batch: Batch) -> bool:
         """A call of this batch failed; whether that is a strike. They count in a row."""
@@ -34,11 +42,10 @@ class Blame:
             batch.strikes += 1
         elif failures:
             batch.strikes = 0
-        self._failures += _is_fresh(batch)
+        self._failures += not (batch.failures or batch.is_half)
         batch.failures += 1
-        batch.answers_before, batch.failures_before = self._answers, self._failures
+        self._look_from_now(batch)
         return is_strike
 
-
-def _is_fresh(batch: Batch) -> bool:
-    return not (batch.failures or batch.is_half)
+    def _look_from_now(self, batch: Batch) -> None:
+        batch.answers_before, batch.failures_before = self._answers, self._failures

@@ -29,7 +29,7 @@ from embedq_worker.tracing import TRACES
 logger = get_logger(__name__)
 
 _REFUSALS = 3
-"""Refusals of one text alone, with answers to others between, after which it is a dead letter."""
+"""Refusals of one text alone, each after answers to others, after which it is a dead letter."""
 _STRIKES = 10
 """Failures in a row of one text alone, while the service was well, after which it is one. Too few, and texts
 die that the service is merely unlucky with."""
@@ -148,7 +148,8 @@ class Calls:
         One that is refused while others are answered, as by a firewall that dislikes a text, is at fault.
         """
         is_its_own = self._blame.failed(batch)
-        if is_its_own and (len(batch.texts) > 1 or batch.failures > _REFUSALS):
+        batch.refusals += is_its_own
+        if is_its_own and (len(batch.texts) > 1 or batch.refusals >= _REFUSALS):
             self._split(batch, error)
         elif self._asked.sift(batch):
             self._retries.add(batch)
@@ -166,7 +167,7 @@ class Calls:
         """Try again later; in halves where it is to blame, or after long: no text holds up its neighbours."""
         batch.first_failure = batch.first_failure or monotonic()
         if is_overload(error):
-            batch.failures += 1
+            self._blame.overloaded(batch)
         else:
             self._blame.failed(batch)
         if len(batch.texts) == 1 and batch.strikes >= _STRIKES:
