@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
 
 _ONCE_MORE = 0.5
+_LOOK_AGAIN = 0.1
+"""Seconds between two looks whether something is in vain."""
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
@@ -22,3 +24,15 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
         for task in ended:
             if not task.cancelled():
                 task.exception()
+
+
+async def finish_or_end(work: Coroutine[Any, Any, None], is_vain: Callable[[], bool]) -> None:
+    """Do ``work``, and raise what it does. Where it is in vain, or we are cancelled, it is ended."""
+    task = asyncio.create_task(work)
+    try:
+        while not (task.done() or is_vain()):
+            await asyncio.wait({task}, timeout=_LOOK_AGAIN)
+        if task.done():
+            await task
+    finally:
+        await cancel_all([task])

@@ -12,7 +12,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from embedq_worker.api.client import ApiClient
-from embedq_worker.cancelling import cancel_all
+from embedq_worker.cancelling import cancel_all, finish_or_end
 from embedq_worker.catalogue import Model
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.engine.cache.caches import Caches
@@ -44,9 +44,6 @@ from embedq_worker.tracing.provider import provider_of
 
 _CALL_FOR = 0.8
 """Of the drain time, how long calls are made for items of which a part is paid for; then all is written."""
-
-_LOOK_AGAIN = 0.1
-"""Seconds between two looks whether there is still a schema to store into."""
 
 
 class Parts:
@@ -190,13 +187,7 @@ class Parts:
 
     async def _finish_storing(self) -> None:
         """Until all that came is stored; where there is no schema to store it in, nobody waits for one."""
-        storing = asyncio.create_task(self._store_all())
-        while not (storing.done() or self._database.outage.lacks_schema):
-            await asyncio.wait({storing}, timeout=_LOOK_AGAIN)
-        if storing.done():
-            await storing
-        else:
-            await cancel_all([storing])
+        await finish_or_end(self._store_all(), lambda: self._database.outage.lacks_schema)
 
     async def _store_all(self) -> None:
         for pipeline in self._pipelines:
