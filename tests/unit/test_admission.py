@@ -137,3 +137,13 @@ async def test_what_was_released_meanwhile_goes_back(monkeypatch: pytest.MonkeyP
         admitted.admission.withdraw()
         assert admitted.settled[Outcome.WITHDRAWN] == 1
         assert (admitted.owner.told, admitted.admission.is_busy) == ([], False)
+
+
+async def test_what_was_dropped_meanwhile_goes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ledger is not asked, and nothing is paid for."""
+    admitted = Admitted(monkeypatch)
+    admitted.add(("1", 1, "x"))
+    admitted.owner.is_dropped = True
+    await admitted.admit()
+    assert admitted.settled[Outcome.WITHDRAWN] == 1
+    assert (admitted.owner.told, admitted.admission.is_busy) == ([], False)
