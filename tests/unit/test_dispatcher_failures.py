@@ -105,6 +105,19 @@ async def test_what_was_overloaded_is_not_halved_when_we_are_refused(
     assert bed.client.calls == [["other"]] + [["a", "b"]] * 3
 
 
+@pytest.mark.parametrize("texts", [("a", "b", "c", "bad"), ("bad", "a", "b", "c")], ids=" ".join)
+async def test_a_half_tells_whose_fault_the_other_is(bed: Bed, texts: tuple[str, ...]) -> None:
+    """Once others were answered the neighbours of a bad text are embedded, whoever else calls."""
+    bed.client.refuses = "bad"
+    waiters = await bed.ask(*texts)
+    await bed.grant(BULK)
+    await bed.ask("other")
+    for _ in range(10):
+        await bed.grant(BULK)
+    assert [bool(waiter.tokens) for waiter in waiters] == [text != "bad" for text in texts]
+    assert sum(waiter.is_waiting for waiter in waiters) == 1
+
+
 async def test_halves_tell_whose_fault_it_is(bed: Bed) -> None:
     """At the end of a load nobody else calls: of two bad texts the neighbours are embedded all the same."""
     bed.client.refuses = "bad"

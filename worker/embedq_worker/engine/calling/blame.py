@@ -26,7 +26,7 @@ class Blame:
 
     def answered(self, batch: Batch) -> None:
         """A call of this batch was answered."""
-        self._answers += not batch.failures
+        self._answers += batch.is_half or not batch.failures
 
     def overloaded(self, batch: Batch) -> None:
         """A call of this batch failed as any other's might have: that tells nothing of its texts."""
@@ -46,6 +46,14 @@ class Blame:
         batch.failures += 1
         self._look_from_now(batch)
         return is_strike
+
+    def halves(self, batch: Batch) -> tuple[Batch, Batch]:
+        """Of a batch that failed: an answer to the one tells of the other."""
+        halves = batch.halves()
+        for half in halves:
+            half.failures = min(batch.failures, 1)
+            self._look_from_now(half)
+        return halves
 
     def _look_from_now(self, batch: Batch) -> None:
         batch.answers_before, batch.failures_before = self._answers, self._failures

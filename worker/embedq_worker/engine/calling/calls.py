@@ -159,7 +159,7 @@ class Calls:
         if len(batch.texts) == 1:
             self._asked.refuse(batch.texts[0], batch.shape, error)
             return
-        for half in batch.halves():
+        for half in self._blame.halves(batch):
             if self._asked.sift(half):
                 self._retries.add(half)
 
