@@ -13,7 +13,7 @@ from typing import Any
 
 def stock_transport() -> None:
     """Kombu's own Redis transport: a message is popped first and recorded in a second round trip."""
-    from embedq_worker import app, pool
+    from embedq_worker import app, endings
 
     create_app = app.create_app
 
@@ -33,7 +33,7 @@ def stock_transport() -> None:
         callback((0, summary, runtime))
 
     replace(app, "create_app", create_stock_app)
-    replace(pool, "_report", report)
+    replace(endings, "report", report)
 
 
 def version_guard() -> None:

@@ -20,12 +20,15 @@ from celery import Celery
 from kombu import pools
 
 from embedq import Producer
+from embedq.script import Script
 from embedq.testing import FakeAPI, vector_of
 from tests.support.warm import WARMTH
 from tests.support.workers import Worker
 
 MODEL = "text-embedding-3-small"
 DIMENSIONS = 64
+
+_PENDING = Script(Path(__file__).with_name("pending.lua").read_text("utf-8"))
 
 
 @dataclass
@@ -96,8 +99,7 @@ class Stack:
 
     def pending(self) -> int:
         """Messages queued or in hand."""
-        queued = sum(self.broker.llen(key) for key in self.broker.keys("embedq.*"))
-        return int(queued + self.broker.hlen("embedq:unacked"))
+        return int(_PENDING.run(self.broker, ["embedq:unacked"], ["embedq.*"]))
 
     def wait_until_done(self, timeout: float = 30) -> None:
         """Wait until nothing is queued or in hand."""
@@ -105,10 +107,10 @@ class Stack:
 
     def wait_until_done_of(self, collection: str, timeout: float = 30) -> None:
         """Wait until nothing of one collection is queued, and nothing of any is in hand."""
-        keys = [f"embedq.{collection}{suffix}" for suffix in ("", ".bulk", ".query")]
+        queues = f"embedq.{collection}*"
 
         def done() -> bool:
-            return not (self.broker.exists(*keys) or self.broker.hlen("embedq:unacked"))
+            return not _PENDING.run(self.broker, ["embedq:unacked"], [queues])
 
         wait_until(done, timeout, lambda: f"{collection} is not done")
 

@@ -38,7 +38,7 @@ BEGIN
                 FROM (
                     SELECT labelled.*, labelled.direction <=> other.direction AS distance
                     FROM labelled
-                    ORDER BY labelled.direction <=> other.direction, labelled.id, labelled.chunk
+                    ORDER BY (labelled.direction <=> other.direction) + 0, labelled.id, labelled.chunk
                     LIMIT k
                 ) AS one
             ) AS near
