@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 import pytest
 
+from embedq_worker.cancelling import cancel_all
 from embedq_worker.catalogue import Model
 from embedq_worker.engine import drift_check
 from embedq_worker.engine.calling.dispatcher import Dispatcher
@@ -92,9 +93,8 @@ async def checking(
     check = DriftCheck(settings, database, served=lambda: served, dispatcher_of=dispatcher_of)
     running = asyncio.create_task(check.run())
     yield check, asked
-    for task in [running, *check.tasks]:
-        task.cancel()
-    await asyncio.gather(running, *check.tasks, return_exceptions=True)
+    await cancel_all([running])
+    await cancel_all(check.tasks)
     await database.close()
 
 

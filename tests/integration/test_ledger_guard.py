@@ -24,6 +24,7 @@ from hypothesis import strategies as st
 
 from embedq.contract import ENQUEUED_AT_HEADER, Versions
 from embedq.testing import vector_of
+from embedq_worker.cancelling import cancel_all
 from embedq_worker.engine.delivery import Delivery, read_job, version_of
 from embedq_worker.engine.moving.models import Models
 from embedq_worker.engine.pipeline import Pipeline
@@ -169,9 +170,7 @@ class Worker:
         try:
             yield
         finally:
-            for task in self._pipeline.tasks:
-                task.cancel()
-            await asyncio.gather(*self._pipeline.tasks, return_exceptions=True)
+            await cancel_all(self._pipeline.tasks)
 
 
 def metadata_of(each: Write) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from psycopg import errors
 
+from embedq_worker.cancelling import cancel_all
 from embedq_worker.engine.burial_queue import BurialQueue
 from embedq_worker.errors import CollectionGone, DatabaseAway, DatabaseBusy, RightsMissing, RowRefused
 from embedq_worker.settings import Settings
@@ -135,8 +136,7 @@ async def test_a_letter_that_cannot_be_stored_as_it_is(database_url: str, source
         async with asyncio.timeout(10):
             await queue.finish()
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        await cancel_all([running])
         await database.close()
     with psycopg.connect(database_url) as connection:
         rows = connection.execute(

@@ -11,6 +11,7 @@ import numpy as np
 import psycopg
 import pytest
 
+from embedq_worker.cancelling import cancel_all
 from embedq_worker.engine.cache.claimant import Claimant
 from embedq_worker.engine.cache.queue import CacheQueue
 from embedq_worker.engine.cache.vector_cache import VectorCache
@@ -91,9 +92,7 @@ async def processes(url: str, count: int = 1, life: float = 60.0) -> AsyncIterat
     works = [work.run() for each in started for work in (each.claimant, each.queue, each.cache)]
     tasks = [asyncio.create_task(work) for work in works]
     yield started
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    await cancel_all(tasks)
     await database.close()
 
 

@@ -12,7 +12,10 @@ _LOOK_AGAIN = 0.1
 
 
 async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks until they have ended: redis-py swallows a cancellation that comes while it connects.
+    """Cancel tasks until they have ended: a cancellation may be swallowed.
+
+    Python 3.11's ``asyncio.wait_for`` does so where what it waits for comes just then. By it psycopg's pool
+    waits for a connection, and redis-py for a connection to open.
 
     What they raised is not looked at.
     """
