@@ -140,12 +140,16 @@ def check_failure(page: Browser) -> None:
 
 
 def check_queues(page: Browser) -> None:
-    """What waits, of collections without a worker too."""
-    page.open("/broker")
+    """What waits, of collections without a worker too. Workers report what they hold every two seconds."""
+
+    def nothing_is_in_hand() -> bool:
+        page.open("/broker")
+        return page.texts("#workers, #waiting, #in-hand") == ["1", "4", "0"]
+
+    wait_until(nothing_is_in_hand, 20)
     docs, products = page.texts("#queue-table tbody tr")
     assert docs.split()[:4] == ["docs", "0", "0", "0"]
     assert products.split()[:4] == ["products", "0", "4", "0"]
-    assert page.texts("#workers, #waiting, #in-hand") == ["1", "4", "0"]
     assert page.texts("#model-table tbody tr")[0].endswith("called as needed")
     keep(page, "flower-queues")
 
